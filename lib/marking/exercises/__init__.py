@@ -1,0 +1,1 @@
+"""The exercises as data: one package a chapter, one file an exercise."""

@@ -1,0 +1,5 @@
+"""`python -m marking` is the `clearhead` command."""
+
+from marking.cli import main
+
+main()

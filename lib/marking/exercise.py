@@ -1,0 +1,124 @@
+"""What an exercise is: data that checks, diagnosis, the kill matrix and the grader all read.
+
+One `Exercise` record holds the reference, the situations its inputs are drawn from, the mistakes
+people make as runnable code, and other right answers that must pass.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from marking.draw import Draw
+
+Inputs = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A wrong answer that people really give.
+
+    `id` names it ("no-scale"), `impl` is the mistake as code, `says` tells the learner in one
+    sentence what went wrong, `read` is the page and heading that explains it
+    ("attention/02_scale#slug").
+    """
+
+    id: str
+    impl: Callable
+    says: str
+    read: str
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Largest allowed |yours − expected| / (1 + |expected|), by dtype."""
+
+    fp32: float = 2e-5
+    fp64: float = 1e-9
+
+    def __getitem__(self, dtype: torch.dtype) -> float:
+        return self.fp64 if dtype == torch.float64 else self.fp32
+
+
+@dataclass(frozen=True)
+class Exercise:
+    """One exercise.
+
+    `cases` maps the name of a situation ("fewer queries than keys") to a function that draws its
+    inputs; shapes vary as well as values. `forbidden` names torch functions that would answer the
+    exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
+    (None: no limit). `returns` says in words what must come back.
+    """
+
+    id: str
+    title: str
+    returns: str
+    points: int
+    difficulty: int
+    minutes: int
+    reference: Callable
+    cases: Mapping[str, Callable[[Draw], Inputs]]
+    mistakes: tuple[Mistake, ...]
+    alternatives: tuple[Callable, ...]
+    hints: tuple[str, str, str]
+    read: str
+    tolerance: Tolerance = field(default_factory=Tolerance)
+    forbidden: tuple[str, ...] = ()
+    largest: Callable[[Inputs], int] | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of the function that the learner writes."""
+        return self.id.partition(".")[2]
+
+    @property
+    def chapter(self) -> str:
+        return self.id.partition(".")[0]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One situation, drawn: inputs in `dtype`, and what the reference answers.
+
+    `expected` is computed in float64 from the same numbers; `like` is the reference's answer to
+    the inputs as they are, and fixes the type, shape and dtype that must come back.
+    """
+
+    situation: str
+    dtype: torch.dtype
+    inputs: Inputs
+    expected: Any
+    like: Any
+
+
+def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
+    """Draw one case of a situation and answer it with the reference."""
+    inputs = exercise.cases[situation](draw)
+    upcast = {name: _to_double(value) for name, value in inputs.items()}
+    return Case(
+        situation=situation,
+        dtype=draw.dtype,
+        inputs=inputs,
+        expected=exercise.reference(**upcast),
+        like=exercise.reference(**copy_inputs(inputs)),
+    )
+
+
+def suite(exercise: Exercise, seed: int, dtype: torch.dtype) -> list[Case]:
+    """One case for each situation, drawn from `seed` in `dtype`."""
+    return [
+        draw_case(exercise, situation, Draw(seed=f"{exercise.id}|{situation}|{seed}", dtype=dtype))
+        for situation in exercise.cases
+    ]
+
+
+def copy_inputs(inputs: Inputs) -> Inputs:
+    """A copy that shares no memory: what a function does to it does not reach the original."""
+    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+
+
+def _to_double(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return value.double() if value.is_floating_point() else value.clone()
+    return value

@@ -1,0 +1,207 @@
+"""What a function did with one case, and whether it is what the reference does."""
+
+import contextlib
+import io
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from marking.exercise import Case, Exercise, copy_inputs
+from marking.limits import Forbidden, OutOfTime, WatchCalls, WatchSizes, time_limit, undisturbed
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The answer to one case, or the fault that stood in its way.
+
+    `fault` is None, or one of not-attempted, raised, timeout, forbidden, mutated, too-large, type,
+    shape, dtype, device, nan, value. `message` says it to the learner in a sentence.
+    """
+
+    value: Any = None
+    fault: str | None = None
+    message: str = ""
+    printed: str = ""
+    error: str = ""  # the exception's class, when it raised
+
+    @property
+    def ok(self) -> bool:
+        return self.fault is None
+
+
+def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float) -> Outcome:
+    """Run `answer` on a copy of the case's inputs and judge what comes back."""
+    inputs = copy_inputs(case.inputs)
+    printed = io.StringIO()
+    sizes = WatchSizes() if exercise.largest else contextlib.nullcontext()
+    try:
+        with undisturbed(), contextlib.redirect_stdout(printed), time_limit(seconds):
+            with WatchCalls(exercise.forbidden), sizes:
+                value = answer(**inputs)
+    except OutOfTime:
+        text = f"No answer after {seconds:g} s: is there a loop that never ends?"
+        return Outcome(fault="timeout", message=text)
+    except Forbidden as name:
+        text = f"It calls {name}, which answers the exercise for you. Write that part yourself."
+        return Outcome(fault="forbidden", message=text)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:
+        if isinstance(error, NotImplementedError) and not str(error):
+            return Outcome(fault="not-attempted", message="Not written yet.")
+        where = _learner_line(error)
+        text = f"It raised {type(error).__name__}: {_first_line(error)}{where}"
+        return Outcome(
+            fault="raised", message=text, printed=printed.getvalue(), error=type(error).__name__
+        )
+    fault, text = _judge(exercise, case, inputs, value, sizes)
+    return Outcome(value=value, fault=fault, message=text, printed=printed.getvalue())
+
+
+def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
+    for name, given in case.inputs.items():
+        if isinstance(given, torch.Tensor) and not _same_tensor(given, inputs[name]):
+            return "mutated", (
+                f"It changed its input {name} in place. Work on a copy, or use operations without "
+                "a trailing underscore."
+            )
+    if exercise.largest and sizes.largest > exercise.largest(case.inputs):
+        return "too-large", (
+            f"It built a tensor of {sizes.largest:,} elements; here no tensor may hold more than "
+            f"{exercise.largest(case.inputs):,}. Work block by block."
+        )
+    return compare(value, case.expected, case.like, exercise.tolerance[case.dtype], "")
+
+
+def compare(value, expected, like, tolerance: float, label: str) -> tuple[str | None, str]:
+    """(None, "") if `value` is the expected answer, else the fault and a sentence about it.
+
+    `expected` holds the values in float64; `like` fixes type, shape and dtype.
+    """
+    what = f"Output {label}" if label else "The output"
+    if isinstance(like, tuple):
+        if not isinstance(value, tuple | list) or len(value) != len(like):
+            return "type", f"{what} must be {len(like)} values in a tuple; it is {_kind(value)}."
+        parts = zip(value, expected, like, _fields(like), strict=True)
+        for v, e, item, name in parts:
+            fault, text = compare(v, e, item, tolerance, name)
+            if fault:
+                return fault, text
+        return None, ""
+    if isinstance(like, torch.Tensor):
+        return _compare_tensor(value, expected, like, tolerance, what)
+    return _compare_number(value, expected, what)
+
+
+def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None, str]:
+    if not isinstance(value, torch.Tensor):
+        hint = " Is a return missing?" if value is None else ""
+        return "type", f"{what} must be a torch.Tensor; it is {_kind(value)}.{hint}"
+    if value.layout != torch.strided:
+        return "type", f"{what} must be an ordinary (strided) tensor; it is {value.layout}."
+    if value.device != like.device:
+        return "device", f"{what} is on {value.device}; the inputs are on {like.device}."
+    if value.shape != like.shape:
+        return "shape", f"{what} has shape {tuple(value.shape)}; expected {tuple(like.shape)}."
+    if value.dtype != like.dtype:
+        return "dtype", f"{what} has dtype {value.dtype}; expected {like.dtype}."
+    mine, wanted = value.detach().double(), expected.double()
+    if bool((mine.isnan() & ~wanted.isnan()).any()):
+        at = _index(mine.isnan() & ~wanted.isnan())
+        return "nan", f"{what} is NaN at {at}; expected {_at(wanted, at):.4g}."
+    wrong = ~close(mine, wanted, tolerance)
+    if not bool(wrong.any()):
+        return None, ""
+    gap = torch.where(wrong, (mine - wanted).abs().nan_to_num(posinf=1e300), -1.0)
+    at = _index(gap == gap.max())
+    return "value", (
+        f"{what} is wrong in {int(wrong.sum())} of {wrong.numel()} places; "
+        f"at {at} it is {_at(mine, at):.4g}, expected {_at(wanted, at):.4g}."
+    )
+
+
+def _compare_number(value, expected, what) -> tuple[str | None, str]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "type", f"{what} must be a plain Python number; it is {_kind(value)}."
+    if value != expected:
+        return "value", f"{what} is {value:,}; expected {expected:,}."
+    return None, ""
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Elementwise: |a − b| ≤ tolerance · (1 + |b|), infinities and NaN only to themselves."""
+    near = (a - b).abs() <= tolerance * (1 + b.abs())
+    return torch.where(a.isfinite() & b.isfinite(), near, (a == b) | (a.isnan() & b.isnan()))
+
+
+def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
+    """Did two functions do the same thing? Values within tolerance, or the same fault."""
+    if a.fault == "raised" or b.fault == "raised":
+        return a.fault == b.fault and a.error == b.error
+    if {a.fault, b.fault} & {"timeout", "forbidden", "not-attempted"}:
+        return a.fault == b.fault
+    return a.fault == b.fault and _same_value(a.value, b.value, tolerance)
+
+
+def _same_value(a, b, tolerance) -> bool:
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(
+            _same_value(x, y, tolerance) for x, y in zip(a, b, strict=True)
+        )
+    if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor):
+        if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
+            return False
+        return bool(close(a.detach().double(), b.detach().double(), tolerance).all())
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return a == b
+    return type(a) is type(b)
+
+
+def _same_tensor(a: torch.Tensor, b: torch.Tensor) -> bool:
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return False
+    return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else a.equal(b)
+
+
+def _fields(like: tuple) -> tuple[str, ...]:
+    return getattr(like, "_fields", None) or tuple(str(i) for i in range(len(like)))
+
+
+def _kind(value) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    return f"of type {type(value).__name__}"
+
+
+def _index(where: torch.Tensor) -> list[int]:
+    return where.nonzero()[0].tolist()
+
+
+def _at(x: torch.Tensor, index: list[int]) -> float:
+    return float(x[tuple(index)])
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).splitlines()
+    return lines[0][:200] if lines else "(no message)"
+
+
+def _learner_line(error: BaseException) -> str:
+    """Where in the learner's code it happened: the last frame outside torch and this package."""
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if "/torch/" not in f.filename.replace("\\", "/")
+        and "/marking/" not in f.filename.replace("\\", "/")
+    ]
+    if not frames:
+        return ""
+    line = f": {frames[-1].line}" if frames[-1].line else ""
+    return f" (line {frames[-1].lineno} of {frames[-1].name}{line})"
