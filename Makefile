@@ -1,0 +1,33 @@
+# Verbs only; the logic is in tooling/. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help book serve test check sync release bench clean
+export PYTHON
+
+RUN = sh tooling/run.sh
+
+help:     ## list the verbs
+	@sed -n 's/^\([a-z-]*\): *## /  make \1  /p' Makefile | expand -t 14
+
+book:     ## set everything up and build the site
+	@$(RUN) book,grade tooling.build
+
+serve:    ## serve the built site on this machine
+	@$(RUN) book,grade tooling.serve
+
+test:     ## run every test this machine can run
+	@$(RUN) dev tooling.test
+
+check:    ## lint, format, and see that generated files are fresh
+	@$(RUN) dev tooling.check
+
+sync:     ## write the notebook twins of the lessons
+	@$(RUN) book,grade tooling.sync
+
+release:  ## generate the learners' notebooks from solutions/
+	@$(RUN) book,grade tooling.release
+
+bench:    ## measure, and write benchmarks/results/
+	@$(RUN) dev tooling.bench
+
+clean:    ## remove the built site (the environment stays)
+	@rm -rf _build chapters/library

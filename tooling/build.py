@@ -1,0 +1,102 @@
+"""Build the book: `python -m tooling.build`.
+
+Twins and library pages first, then jupyter-book with `-W -n --keep-going` on a configuration written
+under _build/: `_config.yml` plus the local MathJax and an execution cache named after what the lessons
+import (jupyter-cache looks at the cells only, and would keep results that lib/ no longer gives).
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from tooling import library_pages, mathjax, settings, sync
+from tooling.settings import ROOT
+
+BUILD = ROOT / "_build"
+HTML = BUILD / "html"
+FAILED = BUILD / ".failed"
+
+
+def main(builder: str = "html") -> None:
+    BUILD.mkdir(exist_ok=True)
+    sync.main(check=False)
+    library_pages.write()
+    mathjax.copy(BUILD / "vendor")
+    config = write_config()
+    warm_up()
+    print("Building the book (lessons that changed are run, so the first time takes minutes).")
+    sys.stdout.flush()
+    status = jupyter_book(config, builder)
+    if status:
+        FAILED.touch()
+        sys.exit("The book was not built: each WARNING or ERROR above is a reason.")
+    FAILED.unlink(missing_ok=True)
+    if builder == "html":
+        print(f"\nThe book is at {(HTML / 'index.html').as_uri()} · `make serve` serves it.")
+
+
+def write_config() -> Path:
+    """The configuration that is built: `_config.yml` and what only this machine knows."""
+    config = settings.config()
+    sphinx = config["sphinx"]
+    sphinx["local_extensions"] = dict.fromkeys(sphinx["local_extensions"], str(ROOT))
+    sphinx["config"]["html_static_path"] = ["assets", "_build/vendor"]
+    sphinx["config"]["mathjax_path"] = mathjax.ENTRY
+    sphinx["config"]["tooling_fingerprint"] = fingerprint("tooling/*.py", "_toc.yml")
+    config["execute"]["cache"] = str(cache_folder())
+    address = os.environ.get("CLEARHEAD_SITE_ADDRESS")  # set by the publish workflow
+    if address:
+        sphinx["config"]["html_baseurl"] = address.rstrip("/") + "/"
+        sphinx["config"]["sitemap_url_scheme"] = "{link}"
+        sphinx["config"]["ogp_social_cards"] = {"enable": False}
+        sphinx["extra_extensions"] = ["sphinx_sitemap", "sphinxext.opengraph"]
+    path = BUILD / "_config.yml"
+    path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
+    return path
+
+
+def fingerprint(*patterns: str) -> str:
+    """A hash of these files: their names and contents."""
+    digest = hashlib.sha256(sys.version.encode())
+    for path in sorted(p for pattern in patterns for p in ROOT.glob(pattern)):
+        digest.update(path.relative_to(ROOT).as_posix().encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def cache_folder() -> Path:
+    """The execution cache for today's library; caches of older ones are removed."""
+    folder = BUILD / f".jupyter_cache-{fingerprint('lib/**/*.py', 'constraints.txt')}"
+    for other in BUILD.glob(".jupyter_cache*"):
+        if other != folder:
+            shutil.rmtree(other)
+    return folder
+
+
+def warm_up() -> None:
+    """Let matplotlib build its font cache now: it says so on stderr, which fails a lesson."""
+    subprocess.run(
+        [sys.executable, "-c", "import matplotlib.font_manager"],
+        stderr=subprocess.DEVNULL,
+        check=True,
+    )
+
+
+def jupyter_book(config: Path, builder: str) -> int:
+    """Run jupyter-book; after a failure everything is read again, or its warnings would be lost."""
+    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--config", str(config)]
+    command += ["--path-output", str(ROOT), "--builder", builder, "-W", "-n", "--keep-going", "-q"]
+    if FAILED.exists():
+        command.append("--all")
+    log = BUILD / "build.log"
+    with log.open("w", encoding="utf-8") as out:
+        return subprocess.run(command, cwd=ROOT, stdout=out).returncode
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,41 @@
+"""Run every test this machine can run: `python -m tooling.test [pytest arguments]`.
+
+The suite, then nbval over the lesson twins and the masters, in one pytest run. What a machine lacks is
+said in one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they fail).
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+
+from tooling.build import warm_up
+from tooling.settings import ROOT
+from tooling.sync import lessons
+
+PACKAGES = {"chromium": ("chromium", "google-chrome"), "bubblewrap": ("bwrap",)}
+
+
+def missing() -> list[str]:
+    return [name for name, programs in PACKAGES.items() if not any(map(shutil.which, programs))]
+
+
+def main(arguments: list[str]) -> int:
+    if lacking := missing():
+        names = " ".join(lacking)
+        print(
+            f"Some tests will skip: this machine has no {' and no '.join(lacking)} "
+            f"(on Debian: sudo apt-get install {names})."
+        )
+    warm_up()
+    if not arguments:
+        notebooks = [path.with_suffix(".ipynb") for path in lessons()]
+        notebooks += sorted((ROOT / "solutions").glob("*/*.ipynb"))
+        arguments = ["tests", *(str(path.relative_to(ROOT)) for path in notebooks)]
+        arguments += ["--nbval-lax", "--nbval-current-env"] if notebooks else []
+    command = [sys.executable, "-m", "pytest", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
