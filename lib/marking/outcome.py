@@ -5,6 +5,7 @@ import io
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ class Outcome:
     fault: str | None = None
     message: str = ""
     printed: str = ""
-    error: str = ""  # the exception's class, when it raised
+    error: str = ""  # what it raised: the class and the first line
 
     @property
     def ok(self) -> bool:
@@ -55,7 +56,10 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
         where = _learner_line(error)
         text = f"It raised {type(error).__name__}: {_first_line(error)}{where}"
         return Outcome(
-            fault="raised", message=text, printed=printed.getvalue(), error=type(error).__name__
+            fault="raised",
+            message=text,
+            printed=printed.getvalue(),
+            error=f"{type(error).__name__}: {_first_line(error)}",
         )
     fault, text = _judge(exercise, case, inputs, value, sizes)
     return Outcome(value=value, fault=fault, message=text, printed=printed.getvalue())
@@ -195,11 +199,11 @@ def _first_line(error: BaseException) -> str:
 
 def _learner_line(error: BaseException) -> str:
     """Where in the learner's code it happened: the last frame outside torch and this package."""
+    ours = tuple(str(Path(file).parent) for file in (__file__, torch.__file__))
     frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if "/torch/" not in f.filename.replace("\\", "/")
-        and "/marking/" not in f.filename.replace("\\", "/")
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith(ours)
     ]
     if not frames:
         return ""

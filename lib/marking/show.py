@@ -17,13 +17,15 @@ def as_text(value: Any, indent: int = 0) -> str:
             f"{name}: {as_text(part, indent + 2)}" for name, part in zip(names, value, strict=True)
         )
     if not isinstance(value, torch.Tensor):
-        return (
-            f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else repr(value)
-        )
+        return f"{value:,}" if type(value) is int else repr(value)
     shape = "×".join(map(str, value.shape)) or "scalar"
-    if value.numel() > LARGEST_SHOWN or value.device.type == "meta":
+    if value.numel() > LARGEST_SHOWN or not _readable(value):
         return f"tensor of shape {shape}"
     return f"{_nested(value.detach().tolist())}   ({shape})"
+
+
+def _readable(value: torch.Tensor) -> bool:
+    return value.layout == torch.strided and value.device.type != "meta"
 
 
 def _nested(value: Any) -> str:
@@ -38,7 +40,7 @@ def as_grid(value: Any) -> torch.Tensor | None:
     """The value as one small matrix worth drawing, or None."""
     if isinstance(value, tuple | list) and value:
         value = next((part for part in reversed(value) if as_grid(part) is not None), None)
-    if not isinstance(value, torch.Tensor) or value.device.type == "meta":
+    if not isinstance(value, torch.Tensor) or not _readable(value):
         return None
     grid = value.detach()
     while grid.ndim > 2 and grid.shape[0] == 1:

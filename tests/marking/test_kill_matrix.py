@@ -1,0 +1,190 @@
+"""The proof of the first promise, and that the proof itself can fail."""
+
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from marking.diagnosis import run_suite
+from marking.exercise import suite
+from marking.kill_matrix import kill_matrix, with_file
+from marking.registry import exercises
+
+ALL = exercises()
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_every_mistake_is_rejected_and_named_and_every_right_answer_accepted(exercise_id):
+    result = kill_matrix([ALL[exercise_id]], seeds=20)
+    assert result.problems() == []
+
+
+def test_the_chapter_has_ten_exercises_and_fifty_mistakes():
+    chapter = exercises("attention")
+    assert len(chapter) == 10
+    assert sum(len(e.mistakes) for e in chapter.values()) >= 50
+    assert sum(len(e.alternatives) for e in chapter.values()) >= 20
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_the_tolerance_is_far_below_the_gap_to_the_nearest_mistake(exercise_id):
+    rows = kill_matrix([ALL[exercise_id]], seeds=5).of(exercise_id, "mistake")
+    assert min(row.margin for row in rows) >= 100
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_the_tolerance_is_far_above_the_rounding_of_the_reference(exercise_id):
+    """The reference in the case's own dtype, against itself in float64, stays within half."""
+    exercise = ALL[exercise_id]
+    halved = {
+        torch.float64: exercise.tolerance.fp64 / 2,
+        torch.float32: exercise.tolerance.fp32 / 2,
+    }
+    from marking.outcome import compare
+
+    for seed in range(20):
+        for dtype, tolerance in halved.items():
+            for case in suite(exercise, seed, dtype):
+                fault, text = compare(case.like, case.expected, case.like, tolerance, "")
+                assert fault is None, f"{case.situation}, seed {seed}, {dtype}: {text}"
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_shapes_vary_as_well_as_values(exercise_id):
+    exercise = ALL[exercise_id]
+    seen = set()
+    for seed in range(6):
+        for case in suite(exercise, seed, torch.float64):
+            seen.add(str([getattr(v, "shape", v) for v in case.inputs.values()]))
+    assert len(seen) > 2 * len(exercise.cases)
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_records_are_complete(exercise_id):
+    exercise = ALL[exercise_id]
+    assert len({m.id for m in exercise.mistakes}) == len(exercise.mistakes) >= 5
+    assert len(exercise.alternatives) >= 2
+    assert len(exercise.hints) == 3 and all(len(h) > 30 for h in exercise.hints)
+    for mistake in exercise.mistakes:
+        assert mistake.says.endswith(".") and len(mistake.says) > 30, mistake.id
+        assert mistake.read.startswith(f"{exercise.chapter}/"), mistake.id
+
+
+def test_a_check_that_has_gone_blind_is_found():
+    """With only the situation that tells nothing, mistakes survive and the matrix says so."""
+    import dataclasses
+
+    softmax = ALL["attention.softmax"]
+    blind = dataclasses.replace(
+        softmax, cases={"rows of a matrix": softmax.cases["rows of a matrix"]}
+    )
+    problems = kill_matrix([blind], seeds=3).problems()
+    assert any("'no-max' was accepted" in p for p in problems)
+
+
+def test_a_right_answer_that_is_refused_is_found():
+    import dataclasses
+
+    softmax = ALL["attention.softmax"]
+
+    def off_by_little(x, dim):
+        return softmax.reference(x, dim) + 1e-3
+
+    strict = dataclasses.replace(softmax, alternatives=(*softmax.alternatives, off_by_little))
+    problems = kill_matrix([strict], seeds=2).problems()
+    assert any("'off_by_little' was refused" in p for p in problems)
+
+
+def run(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "marking", *arguments], capture_output=True, text=True, timeout=300
+    )
+
+
+MARKED = """
+import torch
+from marking.kill_matrix import alternative, mistake
+
+@mistake("attention.softmax")
+def doubled(x, dim):
+    return 2 * x.exp() / x.exp().sum(dim=dim, keepdim=True)
+
+{extra}
+"""
+
+WRONGLY_RIGHT = """
+@alternative("attention.softmax")
+def halved(x, dim):
+    return 0.5 * x.exp() / x.exp().sum(dim=dim, keepdim=True)
+"""
+
+
+def test_an_instructors_own_file_is_tried_too(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MARKED.format(extra=""))
+    done = run("kill-matrix", "attention", "--also", str(file), "--seeds", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "also:doubled" in done.stdout
+
+
+def test_the_command_fails_when_an_added_right_answer_is_refused(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MARKED.format(extra=WRONGLY_RIGHT))
+    done = run("kill-matrix", "attention", "--also", str(file), "--seeds", "1")
+    assert done.returncode == 1
+    assert "also:halved" in done.stdout and "refused" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("x = 1\n", "marks nothing"),
+        ("import no_such_module\n", "could not be run"),
+        (
+            "from marking.kill_matrix import mistake\n@mistake('attention.softmx')\ndef f(): ...\n",
+            "Did you mean 'attention.softmax'?",
+        ),
+    ],
+)
+def test_a_file_that_does_not_fit_is_refused_in_a_sentence(tmp_path, text, words):
+    file = tmp_path / "mine.py"
+    file.write_text(text)
+    done = run("kill-matrix", "attention", "--also", str(file))
+    assert done.returncode == 1
+    assert words in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
+
+
+def test_an_unknown_chapter_is_refused_in_a_sentence():
+    done = run("kill-matrix", "attenton")
+    assert done.returncode == 1
+    assert "There are: attention" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_an_added_mistake_that_passes_is_reported():
+    softmax = ALL["attention.softmax"]
+    from marking.exercise import Mistake
+
+    spy = Mistake("also:fine", softmax.reference, says="", read=softmax.read)
+    import dataclasses
+
+    result = kill_matrix([dataclasses.replace(softmax, mistakes=(*softmax.mistakes, spy))], seeds=1)
+    assert any("'also:fine' was accepted" in p for p in result.problems())
+
+
+def test_with_file_leaves_the_given_exercises_alone(tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(MARKED.format(extra=""))
+    before = len(ALL["attention.softmax"].mistakes)
+    after = with_file(ALL.values(), file)
+    assert len(ALL["attention.softmax"].mistakes) == before
+    assert len(after[0].mistakes) == before + 1
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_right_answers_use_nothing_forbidden(exercise_id):
+    exercise = ALL[exercise_id]
+    cases = suite(exercise, 0, torch.float64)
+    for function in exercise.alternatives:
+        for outcome in run_suite(exercise, function, cases, seconds=5):
+            assert outcome.fault != "forbidden", function.__name__
