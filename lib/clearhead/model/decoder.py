@@ -142,7 +142,7 @@ class Decoder(nn.Module):
         ids: Int[Tensor, "B T"],
         *,
         positions: Int[Tensor, "B T"] | None = None,
-        mask: Bool[Tensor, "... T T"] | None = None,
+        mask: Bool[Tensor, "... #T #T"] | None = None,
     ) -> Float[Tensor, "B T V"]:
         r"""Logits: row t holds the scores of every candidate for token t + 1.
 
@@ -159,7 +159,7 @@ class Decoder(nn.Module):
 
     def prepare(
         self, ids: Tensor, positions: Tensor | None, mask: Tensor | None
-    ) -> tuple[tuple[Tensor, Tensor], Bool[Tensor, "... T T"]]:
+    ) -> tuple[tuple[Tensor, Tensor], Bool[Tensor, "... #T #T"]]:
         r"""What all layers share: cosine and sine of the angles (B 1 T D/2), and the mask."""
         check_ids(ids, self.config.vocab_size)
         B, T = ids.shape

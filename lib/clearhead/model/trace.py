@@ -56,7 +56,7 @@ def trace(model: Decoder, ids: Int[Tensor, "B T"]) -> Trace:
 
 
 @torch.no_grad()
-def greedy(model: Decoder, ids: Int[Tensor, "1 T"], n: int) -> Int[Tensor, "1 T+n"]:
+def greedy(model: Decoder, ids: Int[Tensor, "1 T"], n: int) -> Int[Tensor, "1 T+{n}"]:
     r"""Append the likeliest token, n times; every step runs the whole sequence again.
 
     Raises `ValueError` when n is negative. A key/value cache would save almost all of this work:
