@@ -1,0 +1,467 @@
+"""attention.grouped_query: H query heads share K key/value heads, neighbours together."""
+
+import math
+
+import torch
+
+from clearhead.attention import grouped_query as reference
+from clearhead.attention import scaled_dot_product, softmax
+from marking.exercise import Exercise, Mistake
+from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
+
+# --- situations ------------------------------------------------------------------------------
+
+
+def _qkv(draw, K: int, group: int, *, B: int | None = None, scale: float = 1.0):
+    B = draw.size(1, 2) if B is None else B
+    T, S, D, Dv = draw.sizes(4, 2, 6)
+    return {
+        "q": draw.normal(B, K * group, T, D, scale=scale),
+        "k": draw.normal(B, K, S, D, scale=scale),
+        "v": draw.normal(B, K, S, Dv),
+        "mask": None,
+    }
+
+
+def _TS(inputs) -> tuple[int, int]:
+    return inputs["q"].shape[2], inputs["k"].shape[2]
+
+
+def three_a_head(draw):
+    return _qkv(draw, 2, 3)
+
+
+def two_a_head(draw):
+    return _qkv(draw, 3, 2)
+
+
+def as_many_as_each_share(draw):
+    """H / K = K: a factor taken for the other shows in the values, not as an error."""
+    return _qkv(draw, 2, 2)
+
+
+def one_kv_head(draw):
+    return _qkv(draw, 1, draw.size(2, 4))
+
+
+def one_each(draw):
+    return _qkv(draw, draw.size(2, 3), 1)
+
+
+def shared_mask(draw):
+    inputs = _qkv(draw, 2, draw.size(2, 3))
+    return inputs | {"mask": some_allowed(draw, *_TS(inputs))}
+
+
+def mask_by_head(draw):
+    B = draw.size(2, 3)
+    inputs = _qkv(draw, 2, draw.size(2, 3), B=B)
+    return inputs | {"mask": some_allowed(draw, B, inputs["q"].shape[1], *_TS(inputs))}
+
+
+def empty_row(draw):
+    inputs = _qkv(draw, 2, draw.size(2, 3))
+    return inputs | {"mask": some_empty(draw, *_TS(inputs))}
+
+
+def nothing_allowed(draw):
+    inputs = _qkv(draw, 1, 2)
+    return inputs | {"mask": torch.zeros(_TS(inputs), dtype=torch.bool)}
+
+
+def widely_spread(draw):
+    """Scores over ±50, and each query may attend only to the key it likes least."""
+    inputs = _qkv(draw, 2, 2, scale=2.0)
+    q, k = inputs["q"], inputs["k"]
+    q[..., 0] = 8.0
+    k[:, :, draw.size(0, k.shape[2] - 1), 0] = -7.5 * math.sqrt(q.shape[-1])
+    scores = q @ k.repeat_interleave(2, dim=1).mT
+    return inputs | {"mask": one_unlikely(draw, scores)}
+
+
+def transposed_views(draw):
+    """(B, T, H, D) with the axes swapped: the memory is not in the order of the axes."""
+    inputs = _qkv(draw, 2, 3, B=2)
+    for name in ("q", "k", "v"):
+        inputs[name] = inputs[name].transpose(1, 2).contiguous().transpose(1, 2)
+    return inputs | {"mask": some_allowed(draw, *_TS(inputs))}
+
+
+# --- mistakes: one each; the fully masked rows are right unless they are the mistake -----------
+
+
+def _spread(x, q):
+    return x.repeat_interleave(q.shape[1] // x.shape[1], dim=1)
+
+
+def _attend(q, k, v, mask):
+    return scaled_dot_product(q, k, v, mask)[0]
+
+
+def heads_tiled(q, k, v, mask):
+    group = q.shape[1] // k.shape[1]
+    return _attend(q, k.repeat(1, group, 1, 1), v.repeat(1, group, 1, 1), mask)
+
+
+def values_tiled(q, k, v, mask):
+    group = q.shape[1] // k.shape[1]
+    return _attend(q, _spread(k, q), v.repeat(1, group, 1, 1), mask)
+
+
+def keys_tiled(q, k, v, mask):
+    group = q.shape[1] // k.shape[1]
+    return _attend(q, k.repeat(1, group, 1, 1), _spread(v, q), mask)
+
+
+def first_head_for_all(q, k, v, mask):
+    B, H = q.shape[:2]
+    return _attend(q, k[:, :1].expand(B, H, -1, -1), v[:, :1].expand(B, H, -1, -1), mask)
+
+
+def heads_averaged(q, k, v, mask):
+    k, v = k.mean(1, keepdim=True), v.mean(1, keepdim=True)
+    return _attend(q, _spread(k, q), _spread(v, q), mask)
+
+
+def repeated_k_times(q, k, v, mask):
+    K = k.shape[1]
+    return _attend(q, k.repeat_interleave(K, dim=1), v.repeat_interleave(K, dim=1), mask)
+
+
+def repeated_h_times(q, k, v, mask):
+    H = q.shape[1]
+    return _attend(q, k.repeat_interleave(H, dim=1), v.repeat_interleave(H, dim=1), mask)
+
+
+def not_shared(q, k, v, mask):
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return softmax(scores) @ v
+
+
+def output_regrouped(q, k, v, mask):
+    """Computes group by group, and lays the heads down in another order."""
+    B, H, T, _ = q.shape
+    out = _attend(q, _spread(k, q), _spread(v, q), mask)
+    return out.unflatten(1, (k.shape[1], -1)).transpose(1, 2).reshape(B, H, T, -1)
+
+
+def group_averaged(q, k, v, mask):
+    """The queries of a group are averaged into one."""
+    q = q.unflatten(1, (k.shape[1], -1)).mean(2).repeat_interleave(q.shape[1] // k.shape[1], dim=1)
+    return _attend(q, _spread(k, q), _spread(v, q), mask)
+
+
+def heads_backwards(q, k, v, mask):
+    return _attend(q, _spread(k, q).flip(1), _spread(v, q).flip(1), mask)
+
+
+def no_scale(q, k, v, mask):
+    return _attend(q * math.sqrt(q.shape[-1]), _spread(k, q), _spread(v, q), mask)
+
+
+def scale_by_d(q, k, v, mask):
+    return _attend(q / math.sqrt(q.shape[-1]), _spread(k, q), _spread(v, q), mask)
+
+
+def scale_by_group(q, k, v, mask):
+    """Takes H·D for the head size."""
+    return _attend(q / math.sqrt(q.shape[1]), _spread(k, q), _spread(v, q), mask)
+
+
+def softmax_over_queries(q, k, v, mask):
+    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return softmax(scores, dim=-2) @ _spread(v, q)
+
+
+def mask_inverted(q, k, v, mask):
+    return _attend(q, _spread(k, q), _spread(v, q), None if mask is None else ~mask)
+
+
+def mask_ignored(q, k, v, mask):
+    return _attend(q, _spread(k, q), _spread(v, q), None)
+
+
+def mask_after_softmax(q, k, v, mask):
+    _, w = scaled_dot_product(q, _spread(k, q), _spread(v, q))
+    if mask is not None:
+        w = w * mask
+    return w @ _spread(v, q)
+
+
+def mask_multiplies_scores(q, k, v, mask):
+    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores * mask
+    return softmax(scores) @ _spread(v, q)
+
+
+def fill_too_small(q, k, v, mask):
+    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -20.0)
+    return softmax(scores) @ _spread(v, q)
+
+
+def uniform_on_empty(q, k, v, mask):
+    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    return softmax(scores) @ _spread(v, q)
+
+
+def nan_on_empty(q, k, v, mask):
+    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return torch.softmax(scores, dim=-1) @ _spread(v, q)
+
+
+def weights_too(q, k, v, mask):
+    return scaled_dot_product(q, _spread(k, q), _spread(v, q), mask)
+
+
+# --- other right answers ---------------------------------------------------------------------
+
+
+def by_expand(q, k, v, mask):
+    B, K, S, D = k.shape
+    H = q.shape[1]
+    k = k[:, :, None].expand(B, K, H // K, S, D).reshape(B, H, S, D)
+    v = v[:, :, None].expand(B, K, H // K, S, v.shape[-1]).reshape(B, H, S, v.shape[-1])
+    scores = (q / math.sqrt(D)) @ k.transpose(2, 3)
+    weights = torch.softmax(scores, -1)
+    if mask is not None:
+        weights = torch.softmax(torch.where(mask, scores, -1e9), -1) * mask
+    return weights @ v
+
+
+def by_grouped_einsum(q, k, v, mask):
+    H, K = q.shape[1], k.shape[1]
+    grouped = q.unflatten(1, (K, H // K))
+    scores = torch.einsum("bkgtd,bksd->bkgts", grouped, k).flatten(1, 2) * q.shape[-1] ** -0.5
+    if mask is not None:
+        scores = scores.masked_fill(mask.logical_not(), -math.inf)
+    weights = torch.softmax(scores, dim=-1).nan_to_num(nan=0.0)
+    return torch.einsum("bkgts,bksd->bkgtd", weights.unflatten(1, (K, H // K)), v).flatten(1, 2)
+
+
+def head_by_head(q, k, v, mask):
+    B, H, T, D = q.shape
+    K, S = k.shape[1:3]
+    if mask is not None:
+        mask = mask.expand(B, H, T, S)
+    heads = []
+    for h in range(H):
+        kv = h * K // H
+        scores = torch.baddbmm(q.new_zeros(B, T, S), q[:, h], k[:, kv].mT) / D**0.5
+        if mask is not None:
+            scores[~mask[:, h]] = -math.inf
+        top = scores.max(-1, keepdim=True).values.clamp(min=-1e30)
+        e = torch.exp(scores - top)
+        heads.append(e @ v[:, kv] / e.sum(-1, keepdim=True).clamp(min=1e-30))
+    return torch.stack(heads, dim=1)
+
+
+SCALE = "attention/02_scale"
+MASKS = "attention/03_masks_heads_positions"
+
+GROUPED_QUERY = Exercise(
+    id="attention.grouped_query",
+    title="Grouped-query attention",
+    returns="a tensor (B, H, T, Dv) in the dtype of q",
+    points=3,
+    difficulty=2,
+    minutes=15,
+    reference=reference,
+    cases={
+        "2 key/value heads, 6 query heads": three_a_head,
+        "3 key/value heads, 6 query heads": two_a_head,
+        "2 key/value heads, 4 query heads": as_many_as_each_share,
+        "one key/value head": one_kv_head,
+        "as many key/value heads as query heads": one_each,
+        "one mask for every head": shared_mask,
+        "a mask for each head": mask_by_head,
+        "a fully masked row": empty_row,
+        "nothing may be attended to": nothing_allowed,
+        "only a very unlikely key is allowed": widely_spread,
+        "transposed views": transposed_views,
+    },
+    forbidden=(
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "_native_multi_head_attention",
+        "_scaled_dot_product_attention_math",
+        "_safe_softmax",
+    ),
+    mistakes=(
+        Mistake(
+            "heads-tiled",
+            heads_tiled,
+            "the key/value heads are laid out 0 1 0 1 (repeat) where neighbours should share one, "
+            "0 0 1 1; query head h reads key/value head h // (H // K).",
+            MASKS,
+        ),
+        Mistake(
+            "values-tiled",
+            values_tiled,
+            "keys are shared as 0 0 1 1 and values as 0 1 0 1, so a query reads the values of "
+            "another head's keys; share both the same way.",
+            MASKS,
+        ),
+        Mistake(
+            "keys-tiled",
+            keys_tiled,
+            "values are shared as 0 0 1 1 and keys as 0 1 0 1, so a query reads the values of "
+            "another head's keys; share both the same way.",
+            MASKS,
+        ),
+        Mistake(
+            "first-head-for-all",
+            first_head_for_all,
+            "every query head reads key/value head 0; that is right only when K = 1.",
+            MASKS,
+        ),
+        Mistake(
+            "kv-heads-averaged",
+            heads_averaged,
+            "the key/value heads are averaged into one; each group of query heads reads its own.",
+            MASKS,
+        ),
+        Mistake(
+            "repeated-k-times",
+            repeated_k_times,
+            "each key/value head is copied K times; it serves H / K query heads, so copy it that "
+            "often.",
+            MASKS,
+        ),
+        Mistake(
+            "repeated-h-times",
+            repeated_h_times,
+            "each key/value head is copied H times, which makes K·H heads; it serves H / K query "
+            "heads, so copy it that often.",
+            MASKS,
+        ),
+        Mistake(
+            "not-shared",
+            not_shared,
+            "the K key/value heads meet the H query heads as they are, which fits only when K is "
+            "1 or H; give each query head the one it shares.",
+            MASKS,
+        ),
+        Mistake(
+            "heads-out-of-order",
+            output_regrouped,
+            "the heads are right but come back in another order, group and place in the group "
+            "swapped; head h of the output belongs to head h of q.",
+            MASKS,
+        ),
+        Mistake(
+            "queries-averaged",
+            group_averaged,
+            "the queries of a group are averaged into one; they share keys and values, but each "
+            "has its own weights.",
+            MASKS,
+        ),
+        Mistake(
+            "heads-backwards",
+            heads_backwards,
+            "the last query heads read the first key/value head; count both in the same direction.",
+            MASKS,
+        ),
+        Mistake(
+            "no-scale",
+            no_scale,
+            "the scores are not divided by √D; divide before the softmax.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-d",
+            scale_by_d,
+            "the scores are divided by D, not by √D, which flattens the weights.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-width",
+            scale_by_group,
+            "the scores are divided by √(H·D), the width of all heads together; D is the size of "
+            "one head.",
+            SCALE,
+        ),
+        Mistake(
+            "softmax-over-queries",
+            softmax_over_queries,
+            "softmax runs over the queries; normalise over the keys, the last axis of the scores.",
+            "attention/01_queries_keys_values",
+        ),
+        Mistake(
+            "mask-inverted",
+            mask_inverted,
+            "the mask is read the other way round; True means may attend, so hide the pairs where "
+            "it is False.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-ignored",
+            mask_ignored,
+            "the mask is not used, so every query sees every key; hide the pairs where it is "
+            "False before the softmax.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-after-softmax",
+            mask_after_softmax,
+            "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
+            "the scores, before the softmax.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-multiplies-scores",
+            mask_multiplies_scores,
+            "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
+            "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
+            MASKS,
+        ),
+        Mistake(
+            "fill-too-small",
+            fill_too_small,
+            "hidden scores are set to a number that real scores can fall below, so hidden keys "
+            "leak in; use −∞, and treat a fully masked row apart.",
+            MASKS,
+        ),
+        Mistake(
+            "uniform-on-empty",
+            uniform_on_empty,
+            "hidden scores are set to a large negative number, so a query that may attend to "
+            "nothing gets the plain average of the values; here such a row gives zeros.",
+            MASKS,
+        ),
+        Mistake(
+            "nan-on-empty",
+            nan_on_empty,
+            "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
+            "may attend to nothing gives zeros.",
+            MASKS,
+        ),
+        Mistake(
+            "weights-too",
+            weights_too,
+            "it returns the weights as well; here only the output is asked for.",
+            MASKS,
+        ),
+    ),
+    alternatives=(by_expand, by_grouped_einsum, head_by_head),
+    hints=(
+        "With H = 6 and K = 2, write down for each query head which key/value head it reads. Which "
+        "heads are neighbours in a group?",
+        "How often does each key/value head have to appear along the head axis, so that ordinary "
+        "attention can follow? And in which order: 0 0 0 1 1 1 or 0 1 0 1 0 1?",
+        "Print the head numbers themselves: put torch.arange(K) through your way of copying heads, "
+        "and compare it with your list. A function that repeats each element is not the same as "
+        "one that repeats the whole.",
+    ),
+    read=MASKS,
+)

@@ -1,0 +1,580 @@
+"""attention.multi_head: project, cut into heads, attend in each, join, project."""
+
+import math
+
+import torch
+
+from clearhead.attention import multi_head as reference
+from clearhead.attention import scaled_dot_product, softmax
+from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.attention._masks import some_allowed, some_empty
+
+# --- situations ------------------------------------------------------------------------------
+
+
+def _inputs(draw, *, heads=None, same_size=False, square=False, scale=1.0, B=None):
+    """Widths that all differ, unless `square`; with `same_size` a value head is as wide as a key.
+
+    The weights are scaled so that scores have a standard deviation near `scale`².
+    """
+    H = draw.size(2, 3) if heads is None else heads
+    B = draw.size(2, 3) if B is None else B
+    T = draw.size(3, 5)
+    D, Dv = draw.sizes(2, 2, 4)
+    Dv = D if same_size or square else Dv
+    C = H * D if square else H * D + draw.size(1, 3)
+    Cout = C if square else H * Dv + draw.size(1, 3)
+    root = math.sqrt(C)
+    return {
+        "x": draw.normal(B, T, C),
+        "w_q": draw.normal(H * D, C, scale=1.5 * scale / root),
+        "w_k": draw.normal(H * D, C, scale=1.5 * scale / root),
+        "w_v": draw.normal(H * Dv, C, scale=1.0 / root),
+        "w_o": draw.normal(Cout, H * Dv, scale=1.0 / math.sqrt(H * Dv)),
+        "n_heads": H,
+        "mask": None,
+    }
+
+
+def widths_differ(draw):
+    return _inputs(draw)
+
+
+def widths_agree(draw):
+    return _inputs(draw, square=True)
+
+
+def equal_heads(draw):
+    return _inputs(draw, same_size=True)
+
+
+def one_head(draw):
+    return _inputs(draw, heads=1)
+
+
+def causal(draw):
+    inputs = _inputs(draw, same_size=True)
+    T = inputs["x"].shape[1]
+    return inputs | {"mask": torch.ones(T, T, dtype=torch.bool).tril()}
+
+
+def padding_mask(draw):
+    """(B, 1, 1, T): each sequence has its own keys to leave out."""
+    inputs = _inputs(draw, square=True)
+    B, T = inputs["x"].shape[:2]
+    return inputs | {"mask": some_allowed(draw, B, 1, 1, T)}
+
+
+def empty_row(draw):
+    inputs = _inputs(draw, square=True)
+    B, T = inputs["x"].shape[:2]
+    return inputs | {"mask": some_empty(draw, B, 1, T, T)}
+
+
+def nothing_allowed(draw):
+    inputs = _inputs(draw, square=True)
+    T = inputs["x"].shape[1]
+    return inputs | {"mask": torch.zeros(T, T, dtype=torch.bool)}
+
+
+def widely_spread(draw):
+    return _inputs(draw, square=True, scale=5.0)
+
+
+def transposed_views(draw):
+    """x as (T, B, C) with the axes swapped, the weights as transposes."""
+    inputs = _inputs(draw, square=True, B=2)
+    inputs["x"] = inputs["x"].transpose(0, 1).contiguous().transpose(0, 1)
+    for name in ("w_q", "w_k", "w_v", "w_o"):
+        inputs[name] = inputs[name].T.contiguous().T
+    return inputs
+
+
+# --- mistakes: one each; the fully masked rows are right unless they are the mistake -----------
+
+
+def _cut(y, n_heads):
+    B, T, width = y.shape
+    return y.view(B, T, n_heads, width // n_heads).transpose(1, 2)
+
+
+def _join(y):
+    B, H, T, D = y.shape
+    return y.transpose(1, 2).reshape(B, T, H * D)
+
+
+def _project(x, w_q, w_k, w_v, n_heads):
+    return [_cut(x @ w.T, n_heads) for w in (w_q, w_k, w_v)]
+
+
+def _attend(q, k, v, mask):
+    return scaled_dot_product(q, k, v, mask)[0]
+
+
+def _right(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _join(_attend(*_project(x, w_q, w_k, w_v, n_heads), mask)) @ w_o.T
+
+
+def cut_without_transpose(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    q, k, v = ((x @ w.T).view(B, n_heads, T, -1) for w in (w_q, w_k, w_v))
+    return _join(_attend(q, k, v, mask)) @ w_o.T
+
+
+def joined_without_transpose(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    out = _attend(*_project(x, w_q, w_k, w_v, n_heads), mask)
+    return out.reshape(B, T, -1) @ w_o.T
+
+
+def never_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    q, k, v = ((x @ w.T).view(B, n_heads, T, -1) for w in (w_q, w_k, w_v))
+    return _attend(q, k, v, mask).reshape(B, T, -1) @ w_o.T
+
+
+def heads_attend_to_heads(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    q, k, v = ((x @ w.T).view(B, T, n_heads, -1) for w in (w_q, w_k, w_v))
+    return _attend(q, k, v, mask).reshape(B, T, -1) @ w_o.T
+
+
+def features_interleaved(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    q, k, v = ((x @ w.T).view(B, T, -1, n_heads).permute(0, 3, 1, 2) for w in (w_q, w_k, w_v))
+    return _join(_attend(q, k, v, mask)) @ w_o.T
+
+
+def joined_interleaved(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    out = _attend(*_project(x, w_q, w_k, w_v, n_heads), mask)
+    return out.permute(0, 2, 3, 1).reshape(B, T, -1) @ w_o.T
+
+
+def weights_not_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = (_cut(x @ w, n_heads) for w in (w_q, w_k, w_v))
+    return _join(_attend(q, k, v, mask)) @ w_o
+
+
+def output_weight_not_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _join(_attend(*_project(x, w_q, w_k, w_v, n_heads), mask)) @ w_o
+
+
+def no_output_projection(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _join(_attend(*_project(x, w_q, w_k, w_v, n_heads), mask))
+
+
+def heads_averaged(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    out = _attend(*_project(x, w_q, w_k, w_v, n_heads), mask)
+    return out.mean(1).repeat(1, 1, n_heads) @ w_o.T
+
+
+def heads_summed(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    """Adds the heads up: the result is Dv wide, which w_o does not take."""
+    return _attend(*_project(x, w_q, w_k, w_v, n_heads), mask).sum(1) @ w_o.T
+
+
+def one_head_only(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    if mask is not None and mask.ndim == 4:
+        mask = mask[:, 0]
+    return _attend(x @ w_q.T, x @ w_k.T, x @ w_v.T, mask) @ w_o.T
+
+
+def keys_from_queries(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _right(x, w_q, w_q, w_v, w_o, n_heads, mask)
+
+
+def values_from_keys(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _right(x, w_q, w_k, w_k, w_o, n_heads, mask)
+
+
+def queries_and_keys_swapped(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _right(x, w_k, w_q, w_v, w_o, n_heads, mask)
+
+
+def head_size_from_input(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, C = x.shape
+    D = C // n_heads
+    q, k, v = ((x @ w.T).view(B, T, n_heads, D).transpose(1, 2) for w in (w_q, w_k, w_v))
+    return _attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C) @ w_o.T
+
+
+def value_size_from_keys(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    D = w_q.shape[0] // n_heads
+    q, k, v = ((x @ w.T).view(B, T, n_heads, D).transpose(1, 2) for w in (w_q, w_k, w_v))
+    return _attend(q, k, v, mask).transpose(1, 2).reshape(B, T, n_heads * D) @ w_o.T
+
+
+def _rescaled(factor):
+    def answer(x, w_q, w_k, w_v, w_o, n_heads, mask):
+        D = w_q.shape[0] // n_heads
+        q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+        return _join(_attend(q * factor(D, n_heads, x.shape[-1]), k, v, mask)) @ w_o.T
+
+    return answer
+
+
+no_scale = _rescaled(lambda D, H, C: math.sqrt(D))
+scale_by_d = _rescaled(lambda D, H, C: 1 / math.sqrt(D))
+scale_by_all_heads = _rescaled(lambda D, H, C: 1 / math.sqrt(H))
+scale_by_input = _rescaled(lambda D, H, C: math.sqrt(D / C))
+
+
+def softmax_over_queries(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return _join(softmax(scores, dim=-2) @ v) @ w_o.T
+
+
+def softmax_over_heads(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return _join(softmax(scores, dim=1) @ v) @ w_o.T
+
+
+def mask_inverted(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _right(x, w_q, w_k, w_v, w_o, n_heads, None if mask is None else ~mask)
+
+
+def mask_ignored(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    return _right(x, w_q, w_k, w_v, w_o, n_heads, None)
+
+
+def always_causal(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    T = x.shape[1]
+    mask = torch.ones(T, T, dtype=torch.bool).tril()
+    return _right(x, w_q, w_k, w_v, w_o, n_heads, mask)
+
+
+def mask_after_softmax(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+    _, weights = scaled_dot_product(q, k, v)
+    if mask is not None:
+        weights = weights * mask
+    return _join(weights @ v) @ w_o.T
+
+
+def mask_multiplies_scores(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores * mask
+    return _join(softmax(scores) @ v) @ w_o.T
+
+
+def uniform_on_empty(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    return _join(softmax(scores) @ v) @ w_o.T
+
+
+def nan_on_empty(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
+    scores = q @ k.mT / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return _join(torch.softmax(scores, dim=-1) @ v) @ w_o.T
+
+
+# --- other right answers ---------------------------------------------------------------------
+
+
+def by_einsum(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    q, k, v = (
+        torch.einsum("btc,hdc->bhtd", x, w.reshape(n_heads, -1, w.shape[1]))
+        for w in (w_q, w_k, w_v)
+    )
+    scores = torch.einsum("bhtd,bhsd->bhts", q, k) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    weights = torch.softmax(scores, dim=-1).nan_to_num(nan=0.0)
+    w_o = w_o.reshape(w_o.shape[0], n_heads, -1)
+    return torch.einsum("bhts,bhsd,ohd->bto", weights, v, w_o)
+
+
+def head_by_head(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    if mask is not None:
+        mask = mask.expand(B, n_heads, T, T)
+    outputs = []
+    pieces = zip(*(w.chunk(n_heads, dim=0) for w in (w_q, w_k, w_v)), strict=True)
+    for h, (a, b, c) in enumerate(pieces):
+        scores = (x @ a.T) @ (x @ b.T).transpose(1, 2) / math.sqrt(a.shape[0])
+        if mask is not None:
+            scores = torch.where(mask[:, h], scores, -1e9)
+        weights = torch.softmax(scores, dim=-1)
+        if mask is not None:
+            weights = weights * mask[:, h]
+        outputs.append(weights @ (x @ c.T))
+    return torch.cat(outputs, dim=-1) @ w_o.T
+
+
+def output_summed_by_head(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    """Each head is multiplied by its own columns of w_o, and the results are added."""
+    q, k, v = (torch.nn.functional.linear(x, w).chunk(n_heads, -1) for w in (w_q, w_k, w_v))
+    q, k, v = torch.stack(q, 1), torch.stack(k, 1), torch.stack(v, 1)
+    scores = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(-1, -2))
+    allowed = torch.ones_like(scores, dtype=torch.bool) if mask is None else mask
+    scores = scores.masked_fill(~allowed, -math.inf)
+    top = scores.amax(-1, keepdim=True).clamp(min=-1e30)
+    e = (scores - top).exp()
+    heads = e @ v / e.sum(-1, keepdim=True).clamp(min=1e-30)
+    return sum(heads[:, h] @ w.T for h, w in enumerate(w_o.chunk(n_heads, dim=1)))
+
+
+FIRST = "attention/01_queries_keys_values"
+SCALE = "attention/02_scale"
+MASKS = "attention/03_masks_heads_positions"
+
+MULTI_HEAD = Exercise(
+    id="attention.multi_head",
+    title="Multi-head self-attention",
+    returns="a tensor (B, T, Cout) in the dtype of x",
+    points=4,
+    difficulty=3,
+    minutes=30,
+    reference=reference,
+    cases={
+        "widths all different": widths_differ,
+        "widths all the same": widths_agree,
+        "value heads as wide as key heads": equal_heads,
+        "one head": one_head,
+        "a causal mask": causal,
+        "a padding mask that broadcasts": padding_mask,
+        "a fully masked row": empty_row,
+        "nothing may be attended to": nothing_allowed,
+        "scores spread over ±50": widely_spread,
+        "transposed views": transposed_views,
+    },
+    tolerance=Tolerance(fp32=1e-4),
+    forbidden=(
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "_native_multi_head_attention",
+        "_scaled_dot_product_attention_math",
+        "_safe_softmax",
+    ),
+    mistakes=(
+        Mistake(
+            "cut-without-transpose",
+            cut_without_transpose,
+            "view(B, H, T, D) cuts the memory of (B, T, H·D) in the wrong places and mixes "
+            "positions; cut the last axis into (H, D) first, then swap the axes T and H.",
+            MASKS,
+        ),
+        Mistake(
+            "joined-without-transpose",
+            joined_without_transpose,
+            "the heads are joined straight from (B, H, T, Dv), which mixes positions; swap the "
+            "axes H and T back first.",
+            MASKS,
+        ),
+        Mistake(
+            "never-transposed",
+            never_transposed,
+            "the heads are cut by view(B, H, T, D) and joined again without swapping axes, which "
+            "mixes positions; cut the last axis into (H, D), then swap T and H, and back at the "
+            "end.",
+            MASKS,
+        ),
+        Mistake(
+            "heads-attend-to-heads",
+            heads_attend_to_heads,
+            "the axes are (B, T, H, D) when attention runs, so the heads of one position attend "
+            "to each other; swap T and H before.",
+            MASKS,
+        ),
+        Mistake(
+            "features-interleaved",
+            features_interleaved,
+            "the last axis is cut into (D, H), so a head takes every H-th feature; head h takes "
+            "the features h·D to (h+1)·D: cut into (H, D).",
+            MASKS,
+        ),
+        Mistake(
+            "joined-interleaved",
+            joined_interleaved,
+            "the joined features run over the heads fastest; lay whole heads side by side, "
+            "(B, T, H, Dv).",
+            MASKS,
+        ),
+        Mistake(
+            "weights-not-transposed",
+            weights_not_transposed,
+            "x is multiplied by the weights as they are; they are stored as (out, in), as "
+            "nn.Linear does, so multiply by the transpose.",
+            MASKS,
+        ),
+        Mistake(
+            "output-weight-not-transposed",
+            output_weight_not_transposed,
+            "the last product takes w_o as it is; it is stored as (out, in) like the others, so "
+            "multiply by the transpose.",
+            MASKS,
+        ),
+        Mistake(
+            "no-output-projection",
+            no_output_projection,
+            "the joined heads are returned as they are; w_o has to mix them.",
+            MASKS,
+        ),
+        Mistake(
+            "heads-averaged",
+            heads_averaged,
+            "the heads are averaged before the last product, which throws away what sets them "
+            "apart; lay them side by side.",
+            MASKS,
+        ),
+        Mistake(
+            "heads-summed",
+            heads_summed,
+            "the heads are added up, so the result is only Dv wide and does not fit w_o; lay them "
+            "side by side.",
+            MASKS,
+        ),
+        Mistake(
+            "one-head-only",
+            one_head_only,
+            "n_heads is not used, and one wide head does all the work; cut queries, keys and "
+            "values into heads first.",
+            MASKS,
+        ),
+        Mistake(
+            "keys-from-queries",
+            keys_from_queries,
+            "the keys are made with w_q; use w_k.",
+            FIRST,
+        ),
+        Mistake(
+            "values-from-keys",
+            values_from_keys,
+            "the values are made with w_k; use w_v.",
+            FIRST,
+        ),
+        Mistake(
+            "queries-and-keys-swapped",
+            queries_and_keys_swapped,
+            "the queries are made with w_k and the keys with w_q, which transposes the scores; "
+            "use each weight for its own.",
+            FIRST,
+        ),
+        Mistake(
+            "head-size-from-input",
+            head_size_from_input,
+            "the head size is taken as C // n_heads, but the width of x need not be H·D; take it "
+            "from the projection.",
+            MASKS,
+        ),
+        Mistake(
+            "value-size-from-keys",
+            value_size_from_keys,
+            "value heads are taken to be as wide as key heads; Dv may differ from D, so take it "
+            "from w_v.",
+            MASKS,
+        ),
+        Mistake(
+            "no-scale",
+            no_scale,
+            "the scores are not divided by √D; divide before the softmax.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-d",
+            scale_by_d,
+            "the scores are divided by D, not by √D, which flattens the weights.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-all-heads",
+            scale_by_all_heads,
+            "the scores are divided by √(H·D), the width of all heads together; each head's dot "
+            "product has D terms.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-input-width",
+            scale_by_input,
+            "the scores are divided by √C, the width of x; each head's dot product has D terms.",
+            SCALE,
+        ),
+        Mistake(
+            "softmax-over-queries",
+            softmax_over_queries,
+            "softmax runs over the queries; normalise over the keys, the last axis of the scores.",
+            FIRST,
+        ),
+        Mistake(
+            "softmax-over-heads",
+            softmax_over_heads,
+            "softmax runs over the heads; normalise over the keys, the last axis of the scores.",
+            FIRST,
+        ),
+        Mistake(
+            "mask-inverted",
+            mask_inverted,
+            "the mask is read the other way round; True means may attend, so hide the pairs where "
+            "it is False.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-ignored",
+            mask_ignored,
+            "the mask is not used, so every query sees every key; hide the pairs where it is "
+            "False before the softmax.",
+            MASKS,
+        ),
+        Mistake(
+            "always-causal",
+            always_causal,
+            "a causal mask is applied whatever the argument says; use the mask that is given, and "
+            "none when it is None.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-after-softmax",
+            mask_after_softmax,
+            "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
+            "the scores, before the softmax.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-multiplies-scores",
+            mask_multiplies_scores,
+            "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
+            "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
+            MASKS,
+        ),
+        Mistake(
+            "uniform-on-empty",
+            uniform_on_empty,
+            "hidden scores are set to a large negative number, so a query that may attend to "
+            "nothing gets the plain average of the values; here such a row gives zeros.",
+            MASKS,
+        ),
+        Mistake(
+            "nan-on-empty",
+            nan_on_empty,
+            "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
+            "may attend to nothing gives zeros.",
+            MASKS,
+        ),
+    ),
+    alternatives=(by_einsum, head_by_head, output_summed_by_head),
+    hints=(
+        "Follow one number: the feature h·D + d of position t. Where is it after the projection, "
+        "after the cut into heads, and after you join the heads again?",
+        "view and reshape only re-read memory in its order; they never swap axes. Which two axes "
+        "have to be swapped so that T and D are the last two, and when do you swap them back?",
+        "Check the pieces apart: with one head your function must equal plain attention on the "
+        "projections. If it does and two heads fail, print a tensor of numbers 0, 1, 2, … through "
+        "your cut and look at what head 0 of position 0 holds.",
+    ),
+    read=MASKS,
+)

@@ -1,0 +1,485 @@
+"""attention.scaled_dot_product: scores, mask, softmax, average."""
+
+import math
+
+import torch
+
+from clearhead.attention import scaled_dot_product as reference
+from clearhead.attention import softmax
+from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
+
+# --- situations ------------------------------------------------------------------------------
+
+
+def _qkv(draw, *leading: int, scale: float = 1.0):
+    T, S, D, Dv = draw.sizes(4, 2, 7)
+    return {
+        "q": draw.normal(*leading, T, D, scale=scale),
+        "k": draw.normal(*leading, S, D, scale=scale),
+        "v": draw.normal(*leading, S, Dv),
+        "mask": None,
+    }
+
+
+def _leading(draw) -> tuple[int, int]:
+    return draw.size(1, 2), draw.size(2, 3)
+
+
+def _mask_shape(inputs) -> tuple[int, int]:
+    return inputs["q"].shape[-2], inputs["k"].shape[-2]
+
+
+def no_mask(draw):
+    return _qkv(draw, *_leading(draw))
+
+
+def two_axes(draw):
+    inputs = _qkv(draw)
+    return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}
+
+
+def one_mask_for_all(draw):
+    inputs = _qkv(draw, *_leading(draw))
+    return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}
+
+
+def padding_mask(draw):
+    """(B, 1, 1, S): each sequence has its own keys to leave out."""
+    B, H = draw.size(2, 3), draw.size(2, 3)
+    inputs = _qkv(draw, B, H)
+    return inputs | {"mask": some_allowed(draw, B, 1, 1, inputs["k"].shape[-2])}
+
+
+def empty_row(draw):
+    B, H = _leading(draw)
+    inputs = _qkv(draw, B, H)
+    return inputs | {"mask": some_empty(draw, B, H, *_mask_shape(inputs))}
+
+
+def nothing_allowed(draw):
+    inputs = _qkv(draw, draw.size(1, 2))
+    return inputs | {"mask": torch.zeros(_mask_shape(inputs), dtype=torch.bool)}
+
+
+def widely_spread(draw):
+    return _qkv(draw, *_leading(draw), scale=7.0)
+
+
+def masked_and_spread(draw):
+    """Each query may attend only to a key whose score is about −60."""
+    inputs = _qkv(draw, draw.size(1, 2))
+    q, k = inputs["q"], inputs["k"]
+    q[..., 0] = 8.0
+    k[..., 0] = draw.normal(*k.shape[:-1])
+    k[..., draw.size(0, k.shape[-2] - 1), 0] = -7.5 * math.sqrt(q.shape[-1])
+    return inputs | {"mask": one_unlikely(draw, q @ k.mT)}
+
+
+def enormous_scores(draw):
+    return _qkv(draw, draw.size(1, 2), scale=40.0)
+
+
+def transposed_views(draw):
+    """(B, T, H, D) with the axes swapped: the memory is not in the order of the axes."""
+    B, H = _leading(draw)
+    inputs = _qkv(draw, B, H)
+    for name in ("q", "k", "v"):
+        inputs[name] = inputs[name].transpose(1, 2).contiguous().transpose(1, 2)
+    return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}
+
+
+# --- mistakes: one each; the fully masked rows are right unless they are the mistake -----------
+
+
+def _hide(scores, mask):
+    return scores if mask is None else scores.masked_fill(~mask, -math.inf)
+
+
+def _scores(q, k):
+    return q @ k.mT / math.sqrt(q.shape[-1])
+
+
+def no_scale(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT, mask))
+    return w @ v, w
+
+
+def scale_by_d(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT / q.shape[-1], mask))
+    return w @ v, w
+
+
+def scale_by_keys(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT / math.sqrt(k.shape[-2]), mask))
+    return w @ v, w
+
+
+def scale_by_queries(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT / math.sqrt(q.shape[-2]), mask))
+    return w @ v, w
+
+
+def scale_by_value_size(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT / math.sqrt(v.shape[-1]), mask))
+    return w @ v, w
+
+
+def multiplied_by_root(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT * math.sqrt(q.shape[-1]), mask))
+    return w @ v, w
+
+
+def scale_after_softmax(q, k, v, mask):
+    w = softmax(_hide(q @ k.mT, mask)) / math.sqrt(q.shape[-1])
+    return w @ v, w
+
+
+def softmax_over_queries(q, k, v, mask):
+    w = softmax(_hide(_scores(q, k), mask), dim=-2)
+    return w @ v, w
+
+
+def mask_inverted(q, k, v, mask):
+    w = softmax(_hide(_scores(q, k), None if mask is None else ~mask))
+    return w @ v, w
+
+
+def mask_ignored(q, k, v, mask):
+    w = softmax(_scores(q, k))
+    return w @ v, w
+
+
+def mask_after_softmax(q, k, v, mask):
+    w = softmax(_scores(q, k))
+    if mask is not None:
+        w = w * mask
+    return w @ v, w
+
+
+def mask_multiplies_scores(q, k, v, mask):
+    scores = _scores(q, k)
+    if mask is not None:
+        scores = scores * mask
+    w = softmax(scores)
+    return w @ v, w
+
+
+def mask_added(q, k, v, mask):
+    scores = _scores(q, k)
+    if mask is not None:
+        scores = scores + mask
+    w = softmax(scores)
+    return w @ v, w
+
+
+def fill_too_small(q, k, v, mask):
+    scores = _scores(q, k)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -20.0)
+    w = softmax(scores)
+    return w @ v, w
+
+
+def uniform_on_empty(q, k, v, mask):
+    scores = _scores(q, k)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -1e9)
+    w = softmax(scores)
+    return w @ v, w
+
+
+def nan_on_empty(q, k, v, mask):
+    w = torch.softmax(_hide(_scores(q, k), mask), dim=-1)
+    return w @ v, w
+
+
+def weights_left_nonzero(q, k, v, mask):
+    """The output of an empty row is put right, the weights are returned as they were."""
+    output, w = uniform_on_empty(q, k, v, mask)
+    if mask is not None:
+        output = output.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+    return output, w
+
+
+def naive_exponentials(q, k, v, mask):
+    e = _hide(_scores(q, k), mask).exp()
+    total = e.sum(-1, keepdim=True)
+    w = e / total.masked_fill(total == 0, 1.0)
+    return w @ v, w
+
+
+def values_not_averaged(q, k, v, mask):
+    scores = _scores(q, k) if mask is None else _scores(q, k).masked_fill(~mask, 0.0)
+    return scores @ v, scores
+
+
+def swapped(q, k, v, mask):
+    return reference(q, k, v, mask)[::-1]
+
+
+def output_only(q, k, v, mask):
+    return reference(q, k, v, mask)[0]
+
+
+def scores_returned(q, k, v, mask):
+    scores = _hide(_scores(q, k), mask)
+    return softmax(scores) @ v, scores
+
+
+def transposed_all_axes(q, k, v, mask):
+    w = softmax(_hide(q @ k.permute(*range(k.ndim - 1, -1, -1)) / math.sqrt(q.shape[-1]), mask))
+    return w @ v, w
+
+
+def three_axes_assumed(q, k, v, mask):
+    w = softmax(_hide(q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), mask))
+    return w @ v, w
+
+
+# --- other right answers ---------------------------------------------------------------------
+
+
+def by_einsum(q, k, v, mask):
+    scores = torch.einsum("...td,...sd->...ts", q / math.sqrt(q.shape[-1]), k)
+    if mask is None:
+        weights = torch.softmax(scores, dim=-1)
+    else:
+        weights = torch.softmax(scores.masked_fill(~mask, -math.inf), dim=-1).nan_to_num(nan=0.0)
+    return torch.einsum("...ts,...se->...te", weights, v), weights
+
+
+def finite_fill_then_zero(q, k, v, mask):
+    scores = torch.matmul(q, k.transpose(-2, -1)) * q.size(-1) ** -0.5
+    if mask is not None:
+        scores = torch.where(mask, scores, -1e9)
+    weights = torch.softmax(scores, dim=-1)
+    if mask is not None:
+        weights = weights * mask
+    return torch.matmul(weights, v), weights
+
+
+def query_by_query(q, k, v, mask):
+    if mask is not None:
+        mask = mask.expand(*q.shape[:-1], k.shape[-2])
+    rows = []
+    for t in range(q.shape[-2]):
+        score = (q[..., t, None, :] * k).sum(-1) / math.sqrt(q.shape[-1])
+        allowed = torch.ones_like(score, dtype=torch.bool) if mask is None else mask[..., t, :]
+        top = torch.where(allowed, score, -1e30).amax(-1, keepdim=True)
+        e = (score - top).clamp(max=0.0).exp() * allowed
+        rows.append(e / e.sum(-1, keepdim=True).clamp(min=1e-30))
+    weights = torch.stack(rows, dim=-2)
+    return (weights[..., None] * v[..., None, :, :]).sum(-2), weights
+
+
+SCALE = "attention/02_scale"
+FIRST = "attention/01_queries_keys_values"
+MASKS = "attention/03_masks_heads_positions"
+
+SCALED_DOT_PRODUCT = Exercise(
+    id="attention.scaled_dot_product",
+    title="Scaled dot-product attention",
+    returns="a tuple: the output (…, T, Dv) and the weights (…, T, S), in the dtype of q",
+    points=4,
+    difficulty=2,
+    minutes=20,
+    reference=reference,
+    cases={
+        "no mask, sizes all different": no_mask,
+        "no leading axes": two_axes,
+        "one mask for every head": one_mask_for_all,
+        "a padding mask that broadcasts": padding_mask,
+        "a fully masked row": empty_row,
+        "nothing may be attended to": nothing_allowed,
+        "scores spread over ±50": widely_spread,
+        "only a very unlikely key is allowed": masked_and_spread,
+        "scores in the thousands": enormous_scores,
+        "transposed views": transposed_views,
+    },
+    # Scores in the thousands are rounded by 3e-5 in float32, and softmax passes that on.
+    tolerance=Tolerance(fp32=3e-4),
+    forbidden=(
+        "scaled_dot_product_attention",
+        "multi_head_attention_forward",
+        "_native_multi_head_attention",
+        "_scaled_dot_product_attention_math",
+        "_safe_softmax",
+    ),
+    mistakes=(
+        Mistake(
+            "no-scale",
+            no_scale,
+            "the scores are not divided by √D, so they grow with D and softmax saturates; divide "
+            "before the softmax.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-d",
+            scale_by_d,
+            "the scores are divided by D, not by √D, which flattens the weights; a dot product of "
+            "D random terms has standard deviation √D, and that is what to divide by.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-keys",
+            scale_by_keys,
+            "the scores are divided by √S, the number of keys, so a longer text changes every "
+            "score; divide by the root of the last axis of q, D.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-queries",
+            scale_by_queries,
+            "the scores are divided by √T, the number of queries, so a query's answer depends on "
+            "how many others there are; divide by the root of the last axis of q, D.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-by-value-size",
+            scale_by_value_size,
+            "the scores are divided by √Dv, the size of a value, which has no part in the dot "
+            "product; take D from q or k.",
+            SCALE,
+        ),
+        Mistake(
+            "multiplied-by-root",
+            multiplied_by_root,
+            "the scores are multiplied by √D, which saturates softmax even more; divide by it.",
+            SCALE,
+        ),
+        Mistake(
+            "scale-after-softmax",
+            scale_after_softmax,
+            "√D divides the weights, so they no longer sum to 1; divide the scores, before the "
+            "softmax.",
+            SCALE,
+        ),
+        Mistake(
+            "softmax-over-queries",
+            softmax_over_queries,
+            "softmax runs over the queries, so the columns sum to 1 and queries compete for a key; "
+            "normalise over the keys, the last axis of the scores.",
+            FIRST,
+        ),
+        Mistake(
+            "mask-inverted",
+            mask_inverted,
+            "the mask is read the other way round, so each query sees just what it should not; "
+            "True means may attend, so hide the pairs where the mask is False.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-ignored",
+            mask_ignored,
+            "the mask is not used, so every query sees every key; hide the pairs where the mask is "
+            "False before the softmax.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-after-softmax",
+            mask_after_softmax,
+            "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
+            "the scores, before the softmax.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-multiplies-scores",
+            mask_multiplies_scores,
+            "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
+            "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
+            MASKS,
+        ),
+        Mistake(
+            "mask-added",
+            mask_added,
+            "the mask is added to the scores as 0 and 1, which favours allowed keys but hides "
+            "none; a hidden score has to be −∞.",
+            MASKS,
+        ),
+        Mistake(
+            "fill-too-small",
+            fill_too_small,
+            "hidden scores are set to a number that real scores can fall below, so hidden keys "
+            "leak in; use −∞, and treat a fully masked row apart.",
+            MASKS,
+        ),
+        Mistake(
+            "uniform-on-empty",
+            uniform_on_empty,
+            "hidden scores are set to a large negative number, so a query that may attend to "
+            "nothing attends to all keys alike; here such a row gives zeros.",
+            MASKS,
+        ),
+        Mistake(
+            "nan-on-empty",
+            nan_on_empty,
+            "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
+            "may attend to nothing gives zeros.",
+            MASKS,
+        ),
+        Mistake(
+            "weights-left-nonzero",
+            weights_left_nonzero,
+            "the output of a fully masked row is set to zero, but its weights are returned as they "
+            "were; make the weights zero and the output follows.",
+            MASKS,
+        ),
+        Mistake(
+            "naive-exponentials",
+            naive_exponentials,
+            "exp is taken of the scores as they are, and overflows for large ones; subtract each "
+            "row's maximum first.",
+            SCALE,
+        ),
+        Mistake(
+            "no-softmax",
+            values_not_averaged,
+            "the values are summed with the scores themselves, which can be negative and sum to "
+            "anything; softmax has to make weights of them first.",
+            FIRST,
+        ),
+        Mistake(
+            "swapped-outputs",
+            swapped,
+            "the weights come back first; return (output, weights).",
+            FIRST,
+        ),
+        Mistake(
+            "output-only",
+            output_only,
+            "only the output comes back; return a tuple, (output, weights).",
+            FIRST,
+        ),
+        Mistake(
+            "scores-returned",
+            scores_returned,
+            "the second value is the scores before the softmax; return the weights.",
+            FIRST,
+        ),
+        Mistake(
+            "transposed-all-axes",
+            transposed_all_axes,
+            "the transpose (.T) turns all axes of k round, the leading ones too; swap the last two "
+            "axes only.",
+            FIRST,
+        ),
+        Mistake(
+            "axes-counted-from-the-front",
+            three_axes_assumed,
+            "k's axes 1 and 2 are swapped, which is right only with one leading axis; count from "
+            "the end, axes −2 and −1.",
+            FIRST,
+        ),
+    ),
+    alternatives=(by_einsum, finite_fill_then_zero, query_by_query),
+    hints=(
+        "Write the shapes beside each step: which product of q and k has the shape (…, T, S)? "
+        "Which of its axes has to sum to 1 in the end?",
+        "Four steps: scores, divide, hide, softmax; then average the values. What must a hidden "
+        "score be, so that its exponential is exactly 0?",
+        "Try a mask whose row is all False: print the weights of that row. Find the step where "
+        "they turn into NaN or 1/S, and put that row right with the mask itself.",
+    ),
+    read=FIRST,
+)

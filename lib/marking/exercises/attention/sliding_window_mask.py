@@ -1,0 +1,349 @@
+"""attention.sliding_window_mask: the last `window` keys up to the query's own position."""
+
+import torch
+
+from clearhead.attention import sliding_window_mask as reference
+from marking.exercise import Exercise, Mistake
+
+# --- situations ------------------------------------------------------------------------------
+
+
+def as_many(draw):
+    n = draw.size(6, 9)
+    return {"T": n, "S": n, "window": draw.size(3, 4)}
+
+
+def even_window(draw):
+    n = draw.size(6, 9)
+    return {"T": n, "S": n, "window": draw.choice(2, 4)}
+
+
+def fewer_queries(draw):
+    T = draw.size(3, 5)
+    return {"T": T, "S": T + draw.size(3, 5), "window": draw.choice(2, 3)}
+
+
+def one_query(draw):
+    return {"T": 1, "S": draw.size(6, 9), "window": draw.size(2, 4)}
+
+
+def more_queries(draw):
+    S = draw.size(5, 6)
+    return {"T": S + draw.size(2, 4), "S": S, "window": draw.choice(2, 3)}
+
+
+def window_of_one(draw):
+    T = draw.size(3, 5)
+    return {"T": T, "S": T + draw.size(1, 3), "window": 1}
+
+
+def window_beyond_all(draw):
+    n = draw.size(3, 6)
+    return {"T": n, "S": n + draw.size(0, 2), "window": n + draw.size(3, 9)}
+
+
+# --- mistakes --------------------------------------------------------------------------------
+
+
+def _positions(T, S):
+    return torch.arange(T)[:, None] + S - T, torch.arange(S)[None, :]
+
+
+def one_too_many(T, S, window):
+    i, j = _positions(T, S)
+    return (j <= i) & (j >= i - window)
+
+
+def one_too_few(T, S, window):
+    i, j = _positions(T, S)
+    return (j <= i) & (j > i - window + 1)
+
+
+def hides_itself(T, S, window):
+    i, j = _positions(T, S)
+    return (j < i) & (j >= i - window)
+
+
+def hides_itself_and_too_few(T, S, window):
+    i, j = _positions(T, S)
+    return (j < i) & (j > i - window)
+
+
+def both_sides(T, S, window):
+    i, j = _positions(T, S)
+    return (i - j).abs() < window
+
+
+def both_sides_top_left(T, S, window):
+    i, j = torch.arange(T)[:, None], torch.arange(S)[None, :]
+    return (i - j).abs() < window
+
+
+def one_more_on_both_sides(T, S, window):
+    i, j = _positions(T, S)
+    return (i - j).abs() <= window
+
+
+def centred(T, S, window):
+    i, j = _positions(T, S)
+    return (i - j).abs() <= window // 2
+
+
+def looks_ahead(T, S, window):
+    i, j = _positions(T, S)
+    return (j >= i) & (j < i + window)
+
+
+def no_window(T, S, window):
+    i, j = _positions(T, S)
+    return j <= i
+
+
+def not_causal(T, S, window):
+    i, j = _positions(T, S)
+    return j > i - window
+
+
+def outside_the_window(T, S, window):
+    i, j = _positions(T, S)
+    return j <= i - window
+
+
+def top_left(T, S, window):
+    i, j = torch.arange(T)[:, None], torch.arange(S)[None, :]
+    return (j <= i) & (j > i - window)
+
+
+def one_too_many_top_left(T, S, window):
+    i, j = torch.arange(T)[:, None], torch.arange(S)[None, :]
+    return (j <= i) & (j >= i - window)
+
+
+def shift_sign(T, S, window):
+    i, j = torch.arange(T)[:, None] + T - S, torch.arange(S)[None, :]
+    return (j <= i) & (j > i - window)
+
+
+def half_shifted(T, S, window):
+    """The causal half is aligned with the end, the window's lower edge is not."""
+    i, j = _positions(T, S)
+    return (j <= i) & (j > i - (S - T) - window)
+
+
+def blocks(T, S, window):
+    i, j = _positions(T, S)
+    return (j <= i) & (j // window == i // window)
+
+
+def true_is_hidden(T, S, window):
+    i, j = _positions(T, S)
+    return ~((j <= i) & (j > i - window))
+
+
+def not_boolean(T, S, window):
+    return torch.ones(T, S).tril(S - T).triu(S - T - window + 1)
+
+
+def additive(T, S, window):
+    i, j = _positions(T, S)
+    hidden = (j > i) | (j <= i - window)
+    return torch.zeros(T, S).masked_fill(hidden, -torch.inf)
+
+
+def transposed(T, S, window):
+    i, j = _positions(T, S)
+    return ((j <= i) & (j > i - window)).T
+
+
+# --- other right answers ---------------------------------------------------------------------
+
+
+def by_two_triangles(T, S, window):
+    ones = torch.ones(T, S, dtype=torch.bool)
+    return ones.tril(S - T) & ones.triu(S - T - window + 1)
+
+
+def by_loops(T, S, window):
+    mask = torch.zeros(T, S, dtype=torch.bool)
+    for i in range(T):
+        last = i + S - T
+        for j in range(max(0, last - window + 1), min(S, last + 1)):
+            mask[i, j] = True
+    return mask
+
+
+def by_difference(T, S, window):
+    behind = (torch.arange(T) + S - T).unsqueeze(1) - torch.arange(S)
+    return torch.logical_and(behind >= 0, behind < window)
+
+
+MASKS = "attention/03_masks_heads_positions"
+
+SLIDING_WINDOW_MASK = Exercise(
+    id="attention.sliding_window_mask",
+    title="A sliding window of the last keys",
+    returns="a boolean tensor of shape (T, S), True = this query may attend to this key",
+    points=2,
+    difficulty=2,
+    minutes=10,
+    reference=reference,
+    cases={
+        "as many queries as keys": as_many,
+        "an even window": even_window,
+        "fewer queries than keys": fewer_queries,
+        "one new query against a cache": one_query,
+        "more queries than keys": more_queries,
+        "a window of one": window_of_one,
+        "a window longer than everything": window_beyond_all,
+    },
+    mistakes=(
+        Mistake(
+            "one-too-many",
+            one_too_many,
+            "each query sees window + 1 keys; its own position counts as one of the window.",
+            MASKS,
+        ),
+        Mistake(
+            "one-too-few",
+            one_too_few,
+            "each query sees window − 1 keys; count them for window = 1: the query has to see "
+            "itself.",
+            MASKS,
+        ),
+        Mistake(
+            "hides-itself",
+            hides_itself,
+            "the window holds the keys before the query, and not its own position; the query's own "
+            "position is the last of the window.",
+            MASKS,
+        ),
+        Mistake(
+            "hides-itself-and-too-few",
+            hides_itself_and_too_few,
+            "the query's own position is left out, so only window − 1 keys remain; include it.",
+            MASKS,
+        ),
+        Mistake(
+            "both-sides",
+            both_sides,
+            "the window reaches as far ahead as back, so a query sees the future; keep only the "
+            "side behind it.",
+            MASKS,
+        ),
+        Mistake(
+            "both-sides-top-left",
+            both_sides_top_left,
+            "the window reaches ahead as well as back, and it starts at the top left; keep only "
+            "the side behind, and put query i at position i + (S − T).",
+            MASKS,
+        ),
+        Mistake(
+            "one-more-on-both-sides",
+            one_more_on_both_sides,
+            "the window holds `window` keys on each side and the query's own; keep only the side "
+            "behind, and count its own position as one of the window.",
+            MASKS,
+        ),
+        Mistake(
+            "centred",
+            centred,
+            "the window is centred on the query, half of it ahead; a causal window ends at the "
+            "query's own position.",
+            MASKS,
+        ),
+        Mistake(
+            "looks-ahead",
+            looks_ahead,
+            "the window starts at the query and runs ahead; it has to end there.",
+            MASKS,
+        ),
+        Mistake(
+            "no-window",
+            no_window,
+            "this is the plain causal mask; also hide the keys that lie `window` or more positions "
+            "back.",
+            MASKS,
+        ),
+        Mistake(
+            "not-causal",
+            not_causal,
+            "the keys far back are hidden, the future is not; hide the keys after the query too.",
+            MASKS,
+        ),
+        Mistake(
+            "outside-the-window",
+            outside_the_window,
+            "it keeps the keys that the window should have dropped; keep the recent ones.",
+            MASKS,
+        ),
+        Mistake(
+            "top-left",
+            top_left,
+            "the band starts at the top left, so with fewer queries than keys each query sees "
+            "keys that are too old; query i stands at position i + (S − T).",
+            MASKS,
+        ),
+        Mistake(
+            "one-too-many-top-left",
+            one_too_many_top_left,
+            "each query sees window + 1 keys, and the band starts at the top left; its own "
+            "position counts as one of the window, and query i stands at position i + (S − T).",
+            MASKS,
+        ),
+        Mistake(
+            "shift-sign",
+            shift_sign,
+            "the band is shifted by T − S, the wrong way; query i stands at position i + (S − T).",
+            MASKS,
+        ),
+        Mistake(
+            "half-shifted",
+            half_shifted,
+            "the upper edge of the band is shifted by S − T, the lower one is not, so the width "
+            "changes with the cache; shift both.",
+            MASKS,
+        ),
+        Mistake(
+            "blocks",
+            blocks,
+            "the keys are cut into fixed blocks, so a query at the start of a block sees only "
+            "itself; the window has to slide with the query.",
+            MASKS,
+        ),
+        Mistake(
+            "true-is-hidden",
+            true_is_hidden,
+            "True marks the pairs to hide; here True means may attend.",
+            MASKS,
+        ),
+        Mistake(
+            "not-boolean",
+            not_boolean,
+            "the mask holds the numbers 0 and 1; make it boolean.",
+            MASKS,
+        ),
+        Mistake(
+            "additive",
+            additive,
+            "the mask holds 0 and −∞, to be added to the scores; here a mask is boolean, True = "
+            "may attend.",
+            MASKS,
+        ),
+        Mistake(
+            "transposed",
+            transposed,
+            "the axes are swapped: keys run down and queries across; queries are the rows.",
+            MASKS,
+        ),
+    ),
+    alternatives=(by_two_triangles, by_loops, by_difference),
+    hints=(
+        "Start from the causal mask. How far back is the oldest key that a query with window = 1 "
+        "may see? With window = 3?",
+        "Call the distance from a query back to a key d. Which values of d are allowed? Count "
+        "them: there must be exactly `window`.",
+        "A query's position is not its row when T and S differ: the two sequences end together. "
+        "Work out the table of distances first, then put two conditions on it.",
+    ),
+    read=MASKS,
+)
