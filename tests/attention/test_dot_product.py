@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from clearhead.attention import attention, causal_mask, scaled_dot_product, sliding_window_mask
 
@@ -119,6 +120,19 @@ def test_a_query_that_may_see_nothing_gives_zeros_and_sends_back_zeros(dtype):
         assert (output[..., 1, :] == 0).all()
         assert (dq[..., 1, :] == 0).all()
         assert all(x.isfinite().all() for x in (output, dq, dk, dv))
+
+
+@pytest.mark.parametrize("kind", ["mask", "bias"])
+@pytest.mark.parametrize("backend", [SDPBackend.MATH, SDPBackend.FLASH_ATTENTION])
+def test_it_gives_zeros_whichever_kernel_torch_picks(backend, kind, dtype, close):
+    q, k, v, upstream = inputs(7, 9, dtype)
+    mask = random_mask(7, 9)
+    term = mask if kind == "mask" else torch.zeros(7, 9).to(dtype).masked_fill(~mask, -torch.inf)
+    with sdpa_kernel(backend):
+        fast = with_gradients(attention, q, k, v, upstream, **{kind: term})
+    assert (fast[0][..., 0, :] == 0).all()
+    assert (fast[1][..., 0, :] == 0).all()
+    close(fast, with_gradients(scaled_dot_product, q, k, v, upstream, mask=mask))
 
 
 def test_a_query_that_may_see_nothing_leaves_no_trace_in_the_gradients_of_keys_and_values():
