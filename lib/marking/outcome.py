@@ -11,7 +11,15 @@ from typing import Any
 import torch
 
 from marking.exercise import Case, Exercise, copy_inputs
-from marking.limits import Forbidden, OutOfTime, WatchCalls, WatchSizes, time_limit, undisturbed
+from marking.limits import (
+    Forbidden,
+    OutOfTime,
+    WatchCalls,
+    WatchSizes,
+    load_watch,
+    time_limit,
+    undisturbed,
+)
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,10 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
     """Run `answer` on a copy of the case's inputs and judge what comes back."""
     inputs = copy_inputs(case.inputs)
     printed = io.StringIO()
-    sizes = WatchSizes() if exercise.largest else contextlib.nullcontext()
+    sizes = contextlib.nullcontext()
+    if exercise.largest:
+        load_watch()
+        sizes = WatchSizes()
     try:
         with undisturbed(), contextlib.redirect_stdout(printed), time_limit(seconds):
             with WatchCalls(exercise.forbidden), sizes:

@@ -1,0 +1,354 @@
+"""attention.rotary: turn pairs of features by an angle that grows with the position, half-split."""
+
+import torch
+
+from clearhead import attention as library
+from marking.exercise import Exercise, Mistake, Tolerance
+
+
+def reference(x, positions, theta):
+    return library.rotary(x, positions, theta=theta)
+
+
+# --- situations ------------------------------------------------------------------------------
+
+
+def _shape(draw, *, least_tokens=2):
+    B, H, T = draw.size(1, 3), draw.size(1, 3), draw.size(least_tokens, 6)
+    return B, H, T, 2 * draw.size(2, 5)
+
+
+def counting_from_zero(draw):
+    B, H, T, D = _shape(draw)
+    positions = torch.arange(T).expand(B, T).contiguous()
+    return {"x": draw.normal(B, H, T, D), "positions": positions, "theta": 10000.0}
+
+
+def gaps(draw):
+    B, H, T, D = _shape(draw)
+    positions = draw.increasing(1, T, start=draw.size(1, 9)).expand(B, T).contiguous()
+    return {"x": draw.normal(B, H, T, D), "positions": positions, "theta": 10000.0}
+
+
+def rows_differ(draw):
+    """As in a batch padded on the left, or sequences that resume at different places."""
+    B, (H, T, D) = draw.size(2, 4), _shape(draw)[1:]
+    positions = draw.increasing(B, T) + 3 * torch.arange(B)[:, None]
+    return {"x": draw.normal(B, H, T, D), "positions": positions, "theta": 10000.0}
+
+
+def any_order(draw):
+    B, H, T, D = _shape(draw)
+    x = draw.normal(B, H, T, D)
+    return {"x": x, "positions": draw.integers(0, 30, B, T), "theta": 10000.0}
+
+
+def one_token(draw):
+    B, H, _, D = _shape(draw)
+    x = draw.normal(B, H, 1, D)
+    return {"x": x, "positions": draw.integers(1, 20, B, 1), "theta": 10000.0}
+
+
+def another_theta(draw):
+    B, H, T, D = _shape(draw)
+    positions = draw.increasing(B, T)
+    return {"x": draw.normal(B, H, T, D), "positions": positions, "theta": draw.choice(3.0, 50.0)}
+
+
+def far_along(draw):
+    """Where neighbouring float32 numbers are 0.008 apart, and so would be the angles."""
+    B, T, D = draw.size(1, 2), draw.size(2, 4), 2 * draw.size(12, 20)
+    positions = draw.integers(90_000, 100_000, B, T)
+    return {"x": draw.normal(B, 2, T, D, scale=3.0), "positions": positions, "theta": 10000.0}
+
+
+def not_contiguous(draw):
+    """x as it comes out of a head split: a transposed view."""
+    B, H, T, D = _shape(draw)
+    x = draw.normal(B, T, H, D).transpose(1, 2)
+    return {"x": x, "positions": draw.increasing(B, T, start=2), "theta": 10000.0}
+
+
+# --- mistakes, written as people write them --------------------------------------------------
+
+
+def _angles(x, positions, exponent, theta):
+    """B 1 T D/2."""
+    return positions.double()[:, None, :, None] * theta**exponent
+
+
+def _pairs(x):
+    return torch.arange(x.shape[-1] // 2, dtype=torch.float64)
+
+
+def _turn(x, angles):
+    a, b = x.chunk(2, dim=-1)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+
+def _right(x, positions, theta):
+    return _angles(x, positions, -2 * _pairs(x) / x.shape[-1], theta)
+
+
+def identity(x, positions, theta):
+    return x.clone()
+
+
+def half_exponent(x, positions, theta):
+    return _turn(x, _angles(x, positions, -_pairs(x) / x.shape[-1], theta))
+
+
+def double_exponent(x, positions, theta):
+    return _turn(x, _angles(x, positions, -2 * _pairs(x) / (x.shape[-1] // 2), theta))
+
+
+def growing_frequencies(x, positions, theta):
+    return _turn(x, _angles(x, positions, 2 * _pairs(x) / x.shape[-1], theta))
+
+
+def pairs_from_one(x, positions, theta):
+    return _turn(x, _angles(x, positions, -2 * (_pairs(x) + 1) / x.shape[-1], theta))
+
+
+def theta_ignored(x, positions, theta):
+    return _turn(x, _right(x, positions, 10000.0))
+
+
+def positions_from_one(x, positions, theta):
+    return _turn(x, _right(x, positions + 1, theta))
+
+
+def positions_ignored(x, positions, theta):
+    counted = torch.arange(x.shape[2]).expand(x.shape[0], -1)
+    return _turn(x, _right(x, counted, theta))
+
+
+def first_row_for_all(x, positions, theta):
+    return _turn(x, _right(x, positions[:1], theta))
+
+
+def backwards(x, positions, theta):
+    return _turn(x, -_right(x, positions, theta))
+
+
+def no_minus(x, positions, theta):
+    angles = _right(x, positions, theta)
+    cos = torch.cat((angles, angles), -1).cos().to(x.dtype)
+    sin = torch.cat((angles, angles), -1).sin().to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((b, a), -1) * sin
+
+
+def interleaved(x, positions, theta):
+    angles = _right(x, positions, theta)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
+
+
+def pairings_mixed(x, positions, theta):
+    angles = _right(x, positions, theta).repeat_interleave(2, dim=-1)
+    a, b = x.chunk(2, dim=-1)
+    rotated = torch.cat((-b, a), dim=-1)
+    return x * angles.cos().to(x.dtype) + rotated * angles.sin().to(x.dtype)
+
+
+def neighbours_in_halves_out(x, positions, theta):
+    angles = _right(x, positions, theta)
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+    a, b = x[..., 0::2], x[..., 1::2]
+    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+
+
+def halves_swapped(x, positions, theta):
+    a, b = _turn(x, _right(x, positions, theta)).chunk(2, dim=-1)
+    return torch.cat((b, a), dim=-1)
+
+
+def angles_in_float32(x, positions, theta):
+    D = x.shape[-1]
+    inverse = 1.0 / (theta ** (torch.arange(0, D, 2).float() / D))
+    return _turn(x, positions[:, None, :, None].float() * inverse)
+
+
+# --- other right answers ---------------------------------------------------------------------
+
+
+def rotate_half(x, positions, theta):
+    D = x.shape[-1]
+    inverse = 1.0 / (theta ** (torch.arange(0, D, 2, dtype=torch.float64) / D))
+    angles = torch.einsum("bt,d->btd", positions.double(), inverse)
+    angles = torch.cat((angles, angles), dim=-1)[:, None]
+    rotated = torch.cat((-x[..., D // 2 :], x[..., : D // 2]), dim=-1)
+    return x * angles.cos().to(x.dtype) + rotated * angles.sin().to(x.dtype)
+
+
+def complex_numbers(x, positions, theta):
+    D = x.shape[-1]
+    frequencies = torch.exp(
+        -torch.arange(0, D, 2, dtype=torch.float64) / D * torch.tensor(theta).double().log()
+    )
+    angles = positions[:, None, :, None] * frequencies
+    turn = torch.polar(torch.ones_like(angles), angles)
+    z = torch.complex(x[..., : D // 2].double(), x[..., D // 2 :].double()) * turn
+    return torch.cat((z.real, z.imag), dim=-1).to(x.dtype)
+
+
+def pair_by_pair(x, positions, theta):
+    half = x.shape[-1] // 2
+    y = torch.empty_like(x)
+    for i in range(half):
+        angle = (positions.double() / theta ** (i / half))[:, None, :]
+        cos, sin = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        y[..., i] = x[..., i] * cos - x[..., i + half] * sin
+        y[..., i + half] = x[..., i + half] * cos + x[..., i] * sin
+    return y
+
+
+PAGE = "attention/03_masks_heads_positions"
+
+ROTARY = Exercise(
+    id="attention.rotary",
+    title="Rotary positions",
+    returns="a tensor of the shape and dtype of x",
+    points=4,
+    difficulty=2,
+    minutes=25,
+    reference=reference,
+    cases={
+        "positions 0, 1, 2, …": counting_from_zero,
+        "positions with gaps": gaps,
+        "rows at different positions": rows_differ,
+        "positions in any order": any_order,
+        "one token further on": one_token,
+        "another theta": another_theta,
+        "positions up to 100,000": far_along,
+        "x is a transposed view": not_contiguous,
+    },
+    tolerance=Tolerance(fp32=1e-5),
+    mistakes=(
+        Mistake(
+            "identity",
+            identity,
+            "x comes back as it went in; turn each pair of features by its angle.",
+            PAGE,
+        ),
+        Mistake(
+            "half-exponent",
+            half_exponent,
+            "the exponent of theta is −i/D, so the angles fall off half as fast as they should; "
+            "pair i has the exponent −2i/D.",
+            PAGE,
+        ),
+        Mistake(
+            "double-exponent",
+            double_exponent,
+            "the 2i of the exponent is divided by the number of pairs, D/2, so the angles fall "
+            "off twice as fast; divide it by D.",
+            PAGE,
+        ),
+        Mistake(
+            "growing-frequencies",
+            growing_frequencies,
+            "the exponent of theta is positive, so later pairs turn faster; it is −2i/D, and they "
+            "turn more slowly.",
+            PAGE,
+        ),
+        Mistake(
+            "pairs-from-one",
+            pairs_from_one,
+            "pairs are numbered from 1, so no pair turns by the whole position; number them from 0 "
+            "(where the paper counts from 1 it writes i − 1).",
+            PAGE,
+        ),
+        Mistake(
+            "theta-ignored",
+            theta_ignored,
+            "theta is taken as 10000 whatever is passed; use the argument.",
+            PAGE,
+        ),
+        Mistake(
+            "positions-from-one",
+            positions_from_one,
+            "one is added to the positions; position 0 is not turned at all.",
+            PAGE,
+        ),
+        Mistake(
+            "positions-ignored",
+            positions_ignored,
+            "tokens are counted 0, 1, 2, … in place of reading positions; a token that continues "
+            "a cache or follows padding is then turned by the wrong angle.",
+            PAGE,
+        ),
+        Mistake(
+            "first-row-for-all",
+            first_row_for_all,
+            "the positions of the first row of the batch are used for every row; each row has its "
+            "own.",
+            PAGE,
+        ),
+        Mistake(
+            "backwards",
+            backwards,
+            "every pair is turned by minus its angle; the first of a pair becomes a·cos − b·sin. "
+            "Scores among your own queries and keys stay the same, but a checkpoint trained the "
+            "other way breaks.",
+            PAGE,
+        ),
+        Mistake(
+            "no-minus",
+            no_minus,
+            "both halves add the sine term, which is no rotation and changes the length of a "
+            "pair; one of the two terms is subtracted.",
+            PAGE,
+        ),
+        Mistake(
+            "interleaved",
+            interleaved,
+            "neighbours 2i and 2i + 1 are paired, as in the paper; here feature i goes with i + "
+            "D/2, as in Llama.",
+            PAGE,
+        ),
+        Mistake(
+            "pairings-mixed",
+            pairings_mixed,
+            "halves are paired, but the angles are repeated for neighbours, so the two of a pair "
+            "turn by different angles; repeat the whole list of angles once for each half.",
+            PAGE,
+        ),
+        Mistake(
+            "neighbours-in-halves-out",
+            neighbours_in_halves_out,
+            "pairs are read as neighbours and written as halves, which reorders the features; "
+            "read and write feature i with i + D/2.",
+            PAGE,
+        ),
+        Mistake(
+            "halves-swapped",
+            halves_swapped,
+            "the turned halves are joined in the wrong order; a·cos − b·sin comes first.",
+            PAGE,
+        ),
+        Mistake(
+            "angles-in-float32",
+            angles_in_float32,
+            "the angles are computed in float32, whose numbers near 100,000 are 0.008 apart, so "
+            "far positions turn by a visibly wrong angle; compute them in float64 and round cos "
+            "and sin.",
+            PAGE,
+        ),
+    ),
+    alternatives=(rotate_half, complex_numbers, pair_by_pair),
+    hints=(
+        "Take D = 2 and position 1 first: one pair, one angle, and a rotation of the plane. Which "
+        "feature is its partner when D = 8?",
+        "You need one angle for each row, token and pair: a tensor of shape (B, T, D/2). Which "
+        "axis is missing before it lines up with x, and which dtype keeps a position of 100,000 "
+        "exact after it is multiplied by a fraction?",
+        "Cut x into its first and second half along the last axis. Each new half needs both old "
+        "halves, the cosine once and the sine once; draw the rotation of a point by 90° to see "
+        "where the minus sign goes. Then join the halves in the order you cut them.",
+    ),
+    read=PAGE,
+)
