@@ -58,9 +58,7 @@ class Config:
     def __post_init__(self):
         sizes = "vocab_size width layers heads kv_heads head_size feed_forward max_positions"
         for name in sizes.split():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-                raise ValueError(f"{name} is {value!r}; give a positive integer")
+            require_size(name, getattr(self, name))
         if self.heads % self.kv_heads:
             raise ValueError(
                 f"{self.heads} query heads can't share {self.kv_heads} key/value heads evenly: "
@@ -80,6 +78,13 @@ class Config:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a positive number")
 
 
+def require_size(name: str, value) -> int:
+    r"""`value` itself, or a `ValueError` when it is not a positive integer."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} is {value!r}; give a positive integer")
+    return value
+
+
 def linear_rope_scale(head_size: int, factor: float) -> tuple[float, ...]:
     r"""$D/2$ factors $1/f$: positions are squeezed by $f$ (position interpolation)."""
     return (1 / factor,) * (head_size // 2)
@@ -92,7 +97,7 @@ def llama3_rope_scale(
     factor: float,
     low_freq_factor: float,
     high_freq_factor: float,
-    original_max_positions: int,
+    original_max_positions: float,
 ) -> tuple[float, ...]:
     r"""$D/2$ factors of equation (2): Llama 3.1's scaling, from `meta-llama/llama-models`."""
     scale = []

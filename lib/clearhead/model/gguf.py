@@ -28,7 +28,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.model.config import Config, linear_rope_scale
+from clearhead.model.config import Config, linear_rope_scale, require_size
 from clearhead.model.decoder import Decoder
 from clearhead.model.names import GGUF, empty, fill
 from clearhead.model.packages import need
@@ -117,7 +117,8 @@ def read_config(reader, path: Path) -> Config:
             f"{', '.join(ARCHITECTURES)}"
         )
     names = {tensor.name for tensor in reader.tensors}
-    width, heads = get("{arch}.embedding_length"), get("{arch}.attention.head_count")
+    width = get("{arch}.embedding_length")
+    heads = require_size("head_count", get("{arch}.attention.head_count"))
     head_size = get("{arch}.attention.key_length", None) or width // heads
     if "rope_freqs.weight" in names or get("{arch}.attention.sliding_window", None):
         raise ValueError(

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from clearhead.model.config import Config, linear_rope_scale, llama3_rope_scale
+from clearhead.model.config import Config, linear_rope_scale, llama3_rope_scale, require_size
 from clearhead.model.decoder import Decoder
 from clearhead.model.names import HUGGING_FACE, empty, fill
 from clearhead.model.packages import need
@@ -63,6 +63,15 @@ def weight_files(folder: Path) -> list[Path]:
     return [single]
 
 
+SIZES = {  # ours: Hugging Face's
+    "vocab_size": "vocab_size",
+    "width": "hidden_size",
+    "layers": "num_hidden_layers",
+    "heads": "num_attention_heads",
+    "feed_forward": "intermediate_size",
+}
+
+
 def convert_config(hf: dict, *, source: str) -> Config:
     r"""Our `Config` from the dictionary in config.json, which is also `config.to_dict()`."""
     architecture = (hf.get("architectures") or ["none"])[0]
@@ -71,38 +80,34 @@ def convert_config(hf: dict, *, source: str) -> Config:
             f"{source} holds the architecture {architecture}; Decoder implements "
             f"{', '.join(ARCHITECTURES)}"
         )
-    _refuse_unimplemented(hf, architecture, source)
+    _refuse_unimplemented(hf, source)
     try:
-        width, heads = hf["hidden_size"], hf["num_attention_heads"]
-        head_size = hf.get("head_dim")
-        if head_size is None:
-            if width % heads:
-                raise ValueError(
-                    f"{source}: hidden_size {width} can't be divided among {heads} heads"
-                )
-            head_size = width // heads
+        sizes = {ours: require_size(name, hf[name]) for ours, name in SIZES.items()}
+        head_size = hf.get("head_dim") or _even_share(sizes["width"], sizes["heads"], source)
         theta, scale = _rope(hf, head_size, source)
-        return Config(
-            vocab_size=hf["vocab_size"],
-            width=width,
-            layers=hf["num_hidden_layers"],
-            heads=heads,
-            kv_heads=hf.get("num_key_value_heads") or heads,
-            head_size=head_size,
-            feed_forward=hf["intermediate_size"],
-            rope_theta=theta,
-            rope_scale=scale,
-            norm_eps=hf.get("rms_norm_eps", 1e-6),
-            tied=hf.get("tie_word_embeddings", False),
-            qkv_bias=architecture == "Qwen2ForCausalLM",
-            qk_norm=architecture == "Qwen3ForCausalLM",
-            max_positions=hf.get("max_position_embeddings", 2048),
-        )
     except KeyError as error:
         raise ValueError(f"the config of {source} has no {error}") from None
+    return Config(
+        **sizes,
+        kv_heads=hf.get("num_key_value_heads") or sizes["heads"],
+        head_size=head_size,
+        rope_theta=theta,
+        rope_scale=scale,
+        norm_eps=float(hf.get("rms_norm_eps", 1e-6)),
+        tied=hf.get("tie_word_embeddings", False),
+        qkv_bias=architecture == "Qwen2ForCausalLM",
+        qk_norm=architecture == "Qwen3ForCausalLM",
+        max_positions=hf.get("max_position_embeddings", 2048),
+    )
 
 
-def _refuse_unimplemented(hf: dict, architecture: str, source: str) -> None:
+def _even_share(width: int, heads: int, source: str) -> int:
+    if width % heads:
+        raise ValueError(f"{source}: hidden_size {width} can't be divided among {heads} heads")
+    return width // heads
+
+
+def _refuse_unimplemented(hf: dict, source: str) -> None:
     windowed = hf.get("use_sliding_window") or "sliding_attention" in (hf.get("layer_types") or ())
     refused = {
         "sliding-window attention": windowed,
@@ -120,22 +125,22 @@ def _refuse_unimplemented(hf: dict, architecture: str, source: str) -> None:
 def _rope(hf: dict, head_size: int, source: str) -> tuple[float, tuple[float, ...] | None]:
     r"""Theta and the frequency factors; `rope_parameters` (transformers 5) or the older fields."""
     rope = {**(hf.get("rope_scaling") or {}), **(hf.get("rope_parameters") or {})}
-    theta = rope.get("rope_theta") or hf.get("rope_theta") or 10_000.0
+    theta = float(rope.get("rope_theta") or hf.get("rope_theta") or 10_000)
     kind = rope.get("rope_type") or rope.get("type") or "default"
     if rope.get("partial_rotary_factor", 1.0) != 1.0:
         raise ValueError(f"{source} rotates only a part of each head; Decoder rotates all of it")
     if kind == "default":
         return theta, None
     if kind == "linear":
-        return theta, linear_rope_scale(head_size, rope["factor"])
+        return theta, linear_rope_scale(head_size, float(rope["factor"]))
     if kind == "llama3":
         return theta, llama3_rope_scale(
             head_size,
             theta,
-            factor=rope["factor"],
-            low_freq_factor=rope["low_freq_factor"],
-            high_freq_factor=rope["high_freq_factor"],
-            original_max_positions=rope["original_max_position_embeddings"],
+            factor=float(rope["factor"]),
+            low_freq_factor=float(rope["low_freq_factor"]),
+            high_freq_factor=float(rope["high_freq_factor"]),
+            original_max_positions=float(rope["original_max_position_embeddings"]),
         )
     raise ValueError(
         f"{source} uses rope scaling {kind!r}; Decoder implements default, linear and llama3"

@@ -42,7 +42,7 @@ class Tokenizer:
         for i in ids:
             if not isinstance(i, int):
                 raise TypeError("ids has more than one axis; decode one sequence at a time")
-            if self.backend.id_to_token(i) is None:
+            if i < 0 or self.backend.id_to_token(i) is None:
                 raise ValueError(f"token id {i} is not in this vocabulary of {self.vocab_size}")
         return self.backend.decode(ids, skip_special_tokens=False)
 
