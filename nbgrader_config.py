@@ -8,7 +8,12 @@
 Submissions go to _grading/submitted/<student>/attention/attention.ipynb.
 """
 
+import os
+import sys
 from pathlib import Path
+
+# nbgrader calls `alembic` by name: find it beside this Python, activated or not.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
 
 ROOT = Path(__file__).resolve().parent
 (ROOT / "_grading").mkdir(exist_ok=True)
