@@ -1,1 +1,1 @@
-"""The tools behind `make`: the environment, the book, the twins, the release. Nothing of the course imports them."""
+"""The tools behind `make`: environment, book, twins, release. The course imports none of it."""

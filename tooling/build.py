@@ -1,8 +1,9 @@
 """Build the book: `python -m tooling.build`.
 
-Twins and library pages first, then jupyter-book with `-W -n --keep-going` on a configuration written
-under _build/: `_config.yml` plus the local MathJax and an execution cache named after what the lessons
-import (jupyter-cache looks at the cells only, and would keep results that lib/ no longer gives).
+Twins and library pages first, then jupyter-book with `-W -n --keep-going` on a configuration
+written under _build/: `_config.yml` plus the local MathJax and an execution cache named after
+what the lessons import (jupyter-cache looks at the cells only, and would keep results that lib/
+no longer gives).
 """
 
 import hashlib
@@ -89,13 +90,20 @@ def warm_up() -> None:
 
 def jupyter_book(config: Path, builder: str) -> int:
     """Run jupyter-book; after a failure everything is read again, or its warnings would be lost."""
-    command = [sys.executable, "-m", "jupyter_book", "build", str(ROOT), "--config", str(config)]
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [sys.executable, str(program), "build", str(ROOT), "--config", str(config)]
     command += ["--path-output", str(ROOT), "--builder", builder, "-W", "-n", "--keep-going", "-q"]
     if FAILED.exists():
         command.append("--all")
-    log = BUILD / "build.log"
-    with log.open("w", encoding="utf-8") as out:
-        return subprocess.run(command, cwd=ROOT, stdout=out).returncode
+    pipe = subprocess.PIPE
+    with (
+        (BUILD / "build.log").open("w", encoding="utf-8") as log,
+        subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=pipe, text=True) as run,
+    ):
+        for line in run.stderr:
+            if "Kernel is running over TCP" not in line:  # on loopback; says it for every lesson
+                sys.stderr.write(line)
+    return run.returncode
 
 
 if __name__ == "__main__":

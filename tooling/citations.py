@@ -15,7 +15,7 @@ def bibliography():
 
 
 def cite(keys: str, *, textual: bool = False) -> str:
-    """`vaswani2017,dao2022flash` → "([Vaswani et al., 2017](…); …)". KeyError names an unknown key."""
+    """`a,b` → "([Vaswani et al., 2017](…); …)"; KeyError names a key that is not there."""
     parts = []
     for key in (k.strip() for k in keys.split(",")):
         entry = bibliography()[key]

@@ -1,7 +1,8 @@
-"""Set up `.venv`: `environment.py EXTRAS` installs the course with these extras, by `constraints.txt`.
+"""Set up `.venv`: `environment.py EXTRAS` installs the course with these extras.
 
-Runs with the system's Python before anything is installed: the standard library only.
-A stamp keyed on pyproject.toml and constraints.txt lets the second run skip everything.
+Versions are those of constraints.txt. Runs with the system's Python before anything is installed:
+the standard library only. A stamp keyed on pyproject.toml and constraints.txt lets the second run
+skip everything.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
 r"""Flatten one page of MyST Markdown to the plain Markdown that Jupyter, Colab and GitHub render.
 
-Directives become blockquotes, code blocks, tables or `<details>`; roles become text; `{cite}` becomes
-author and year; labels become numbers. An unknown directive or role is an error with file and line:
-better than raw `:::` in front of a reader.
+Directives become blockquotes, code blocks, tables or `<details>`; roles become text; `{cite}`
+becomes author and year; labels become numbers. An unknown directive or role is an error with file
+and line: better than raw `:::` in front of a reader.
 """
 
 import os
@@ -39,6 +39,7 @@ TITLED = {"admonition", "card", "grid-item-card", "tab-item", "topic"}
 FOLDED = {"dropdown", "toggle", "solution"}
 DROPPED = {"bibliography", "contents", "tableofcontents", "raw"}
 TRANSPARENT = {"grid", "grid-item", "tab-set", "div", "container"}
+KNOWN = ADMONITIONS | TITLED | FOLDED | TRANSPARENT | {"table"}
 CODE = {"code", "code-block", "sourcecode"}
 
 
@@ -173,6 +174,10 @@ def _directive(name, argument, options, text, page: Page, line: int) -> str:
         return _figure(argument, options, text, page, line)
     if name in DROPPED:
         return ""
+    if name not in KNOWN and not name.startswith("prf:"):
+        raise page.error(
+            f"tooling/flatten.py does not know how to show {{{name}}} outside the book"
+        )
     body = flatten(text, page, line)
     if name in ADMONITIONS:
         return _quoted(name.replace("seealso", "see also").capitalize(), body, argument, page)
@@ -183,9 +188,7 @@ def _directive(name, argument, options, text, page: Page, line: int) -> str:
         return _folded(inline(argument or "Show", page), body)
     if name in TRANSPARENT:
         return body
-    if name == "table":
-        return f"**{inline(argument, page)}**\n\n{body}" if argument else body
-    raise page.error(f"tooling/flatten.py does not know how to show {{{name}}} outside the book")
+    return f"**{inline(argument, page)}**\n\n{body}" if argument else body  # {table} caption
 
 
 def _label(options: dict) -> str:

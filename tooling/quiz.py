@@ -1,8 +1,9 @@
 """The `{quiz}` directive: one question, its options, and why each is right or wrong.
 
-YAML in, plain HTML out: a fieldset of radio buttons whose explanations CSS reveals (`:checked`), so it
-works by keyboard, offline and without JavaScript. A mistake in the YAML is a warning with file and line,
-which `make book` turns into a failure. Texts are MyST: maths, code and emphasis work in all of them.
+YAML in, plain HTML out: a fieldset of radio buttons whose explanations CSS reveals (`:checked`),
+so it works by keyboard, offline and without JavaScript. A mistake in the YAML is a warning with
+file and line, which `make book` turns into a failure. Texts are MyST: maths, code and emphasis
+work in all of them.
 """
 
 from docutils import nodes
@@ -151,5 +152,4 @@ def setup(app):
         others = {b: (passed, passed) for b in ("latex", "text", "man", "texinfo")}
         app.add_node(node, html=visitors, **others)
     app.add_directive("quiz", QuizDirective)
-    app.add_config_value("tooling_fingerprint", "", "env")  # tools that change re-read every page
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""A quiz question as data: what the `{quiz}` directive reads, checked, with the line of any mistake."""
+"""A quiz question as data: what `{quiz}` reads, checked, with the line of any mistake."""
 
 from dataclasses import dataclass
 

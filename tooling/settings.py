@@ -1,4 +1,4 @@
-"""What `_config.yml` says that the tools need: above all the repository's address, which stands only there."""
+"""What the tools read in `_config.yml`: the only place where the repository's address stands."""
 
 from functools import cache
 from pathlib import Path

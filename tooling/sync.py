@@ -1,9 +1,9 @@
 """Write the notebook twin beside each lesson: `python -m tooling.sync [--check]`.
 
-A twin has no outputs, ids derived from its content, plain Markdown in place of MyST, and a first cell
-that installs the course on Colab. The same cell is stamped into the notebooks of solutions/ and of
-chapters/exercises/ whose first cell is tagged `install`. With --check nothing is written: a stale file
-is named and the exit status is 1.
+A twin has no outputs, ids derived from its content, plain Markdown in place of MyST, and a first
+cell that installs the course on Colab. The same cell is stamped into the notebooks of solutions/
+and of chapters/exercises/ whose first cell is tagged `install`. With --check nothing is written:
+a stale file is named and the exit status is 1.
 """
 
 import hashlib
@@ -36,8 +36,8 @@ def install_cell() -> str:
     if not address_is_set():
         return INSTALL_HEAD + (
             "    raise RuntimeError(\n"
-            '        "This copy of the course does not say where it lives: set repository.url in "\n'
-            '        "_config.yml, run `make sync`, and open the notebook from there."\n'
+            '        "This copy of the course does not say where it lives: set "\n'
+            '        "repository.url in _config.yml and run `make sync`."\n'
             "    )"
         )
     return INSTALL_HEAD + INSTALL_BODY.format(repository=repository(), model=MODEL)

@@ -1,7 +1,8 @@
 """Run every test this machine can run: `python -m tooling.test [pytest arguments]`.
 
-The suite, then nbval over the lesson twins and the masters, in one pytest run. What a machine lacks is
-said in one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they fail).
+The suite, then nbval over the lesson twins and the masters, in one pytest run. What a machine
+lacks is said in one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they
+fail).
 """
 
 import os
