@@ -2,11 +2,15 @@
 
 An answer that fails is compared with every known mistake of the exercise, on the same inputs. If
 one of them does what the answer does on every case, that is the mistake. People also make two at
-once: mistakes that each explain some of the failing cases are offered with less confidence.
+once: mistakes that are one change each to the same function (`functools.partial`) are tried in
+pairs. Failing that, mistakes that each explain some of the failing cases are offered with less
+confidence.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache, partial
+from itertools import combinations
 
 import torch
 
@@ -31,37 +35,58 @@ def name_mistakes(
     exercise: Exercise,
     cases: list[Case],
     outcomes: list[Outcome],
-    of_mistake: Callable[[Mistake], list[Outcome]],
+    run: Callable[[Callable, int], Outcome],
 ) -> tuple[tuple[Mistake, ...], bool]:
-    """The mistakes that the outcomes equal, and whether one explains every case.
+    """The mistakes that the outcomes equal, and whether they explain every case.
 
-    `of_mistake` gives a mistake's own outcomes on the same cases (the kill matrix has them
-    already). A mistake that agrees on every case is the answer; of several, the one that differs
-    from the reference most often, then the earlier one. Failing that, up to two mistakes that
-    together explain more than half of what failed.
+    `run(impl, i)` gives the outcome of a mistake's code on case i. The first mistake that agrees
+    on every case is the answer; then the first pair that does, made in one function. Failing that,
+    up to two mistakes that each explain some, and together more than half, of what failed.
     """
-    failed = {i for i, outcome in enumerate(outcomes) if not outcome.ok}
-    if not failed or outcomes[min(failed)].fault in SELF_EXPLAINING:
+    failed = [i for i, outcome in enumerate(outcomes) if not outcome.ok]
+    if not failed or outcomes[failed[0]].fault in SELF_EXPLAINING:
         return (), False
-    explains: dict[str, set[int]] = {}
-    for mistake in exercise.mistakes:
-        theirs = of_mistake(mistake)
-        agrees = {
-            i
-            for i, (mine, its) in enumerate(zip(outcomes, theirs, strict=True))
-            if same(mine, its, 10 * exercise.tolerance[cases[i].dtype])
-        }
-        explains[mistake.id] = {i for i in agrees & failed if not theirs[i].ok}
-        if len(agrees) == len(cases) and explains[mistake.id]:
-            return (mistake,), True
+
+    def agrees(impl: Callable, i: int) -> bool:
+        return same(outcomes[i], run(impl, i), 10 * exercise.tolerance[cases[i].dtype])
+
+    passed = [i for i, outcome in enumerate(outcomes) if outcome.ok]
+    for mistakes, impl in _suspects(exercise.mistakes):  # stops at the first case that differs
+        if all(agrees(impl, i) for i in failed + passed):
+            return mistakes, True
+    return _partly(exercise.mistakes, failed, agrees), False
+
+
+def _suspects(mistakes: tuple[Mistake, ...]) -> Iterator[tuple[tuple[Mistake, ...], Callable]]:
+    """Each mistake with its code, then each pair that can be made at once."""
+    singles = [(mistake, impl) for mistake in mistakes for impl in (mistake.impl, *mistake.also)]
+    for mistake, impl in singles:
+        yield (mistake,), impl
+    for (one, first), (other, second) in combinations(singles, 2):
+        if one is not other and (impl := both(first, second)):
+            yield (one, other), impl
+
+
+def both(first: Callable, second: Callable) -> Callable | None:
+    """Two mistakes made at once: both are `partial` of one function and change different things."""
+    if not (isinstance(first, partial) and isinstance(second, partial)):
+        return None
+    if first.func is not second.func or first.keywords.keys() & second.keywords.keys():
+        return None
+    return partial(first.func, **first.keywords, **second.keywords)
+
+
+def _partly(mistakes, failed: list[int], agrees: Callable[[Callable, int], bool]):
+    """Up to two mistakes, if together they explain more than half of the failed cases."""
+    explains = {m.id: {i for i in failed if agrees(m.impl, i)} for m in mistakes}
     found: list[Mistake] = []
     left = set(failed)
     for _ in range(2):
-        best = max(exercise.mistakes, key=lambda m: len(explains[m.id] & left))
+        best = max(mistakes, key=lambda m: len(explains[m.id] & left))
         if explains[best.id] & left:
             found.append(best)
             left -= explains[best.id]
-    return (tuple(found), False) if 2 * len(left) < len(failed) else ((), False)
+    return tuple(found) if 2 * len(left) < len(failed) else ()
 
 
 def run_suite(exercise, answer, cases: list[Case], *, seconds: float) -> list[Outcome]:
@@ -76,13 +101,13 @@ def run_suite(exercise, answer, cases: list[Case], *, seconds: float) -> list[Ou
 
 
 def diagnose(exercise, cases, outcomes, *, seconds: float) -> tuple[tuple[Mistake, ...], bool]:
-    """`name_mistakes`, running each mistake on the cases."""
-    return name_mistakes(
-        exercise,
-        cases,
-        outcomes,
-        lambda mistake: run_suite(exercise, mistake.impl, cases, seconds=seconds),
-    )
+    """`name_mistakes`, running each mistake on the cases as far as is needed."""
+
+    @cache
+    def run(impl: Callable, i: int) -> Outcome:
+        return run_case(exercise, impl, cases[i], seconds=seconds)
+
+    return name_mistakes(exercise, cases, outcomes, run)
 
 
 def smallest_example(

@@ -21,13 +21,16 @@ class Mistake:
 
     `id` names it ("no-scale"), `impl` is the mistake as code, `says` tells the learner in one
     sentence what went wrong, `read` is the page and heading that explains it
-    ("attention/02_scale#slug").
+    ("attention/02_scale#slug"). `also` holds the same mistake with other numbers in it, for the
+    diagnosis alone. Mistakes whose code is a `functools.partial` of one function, each with its own
+    keywords, are also recognised when two are made at once.
     """
 
     id: str
     impl: Callable
     says: str
     read: str
+    also: tuple[Callable, ...] = ()
 
 
 @dataclass(frozen=True)

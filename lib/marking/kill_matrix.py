@@ -16,7 +16,7 @@ import torch
 from marking.diagnosis import DTYPES, name_mistakes, run_suite
 from marking.errors import CourseError
 from marking.exercise import Case, Exercise, Mistake, suite
-from marking.outcome import Outcome
+from marking.outcome import Outcome, run_case
 from marking.registry import find
 
 LEAST_MISTAKES, LEAST_ALTERNATIVES, LEAST_NAMED = 5, 2, 0.95
@@ -112,10 +112,13 @@ def _score_mistake(row: Row, exercise: Exercise, cases: list[Case], runs: dict) 
         return
     row.right += 1
     row.margin = min(row.margin, _margin(exercise, cases, outcomes))
-    known = [m for m in exercise.mistakes if not m.id.startswith("also:")]
-    found, _ = name_mistakes(
-        replace(exercise, mistakes=tuple(known)), cases, outcomes, lambda m: runs[m.id]
-    )
+    known = tuple(m for m in exercise.mistakes if not m.id.startswith("also:"))
+    done = {m.impl: runs[m.id] for m in known}
+
+    def run(impl: Callable, i: int) -> Outcome:
+        return done[impl][i] if impl in done else run_case(exercise, impl, cases[i], seconds=5.0)
+
+    found, _ = name_mistakes(replace(exercise, mistakes=known), cases, outcomes, run)
     row.named += bool(found) and found[0].id == row.id
     row.taken_for.add(found[0].id if found else "unnamed")
 

@@ -70,7 +70,8 @@ class Report:
             return self.example.outcome.message if self.example else ""
         told = " And ".join(f"“{m.id}”: {m.says}" for m in self.mistakes)
         if self.certain:
-            return f"This is the mistake {told}"
+            many = "two mistakes at once:" if len(self.mistakes) > 1 else "the mistake"
+            return f"This is {many} {told}"
         many = "two mistakes" if len(self.mistakes) > 1 else "the mistake"
         return f"Where it fails, this looks like {many} {told}"
 
