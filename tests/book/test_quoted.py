@@ -11,20 +11,18 @@ from marking.errors import CourseError
 from marking.registry import exercises
 
 ROOT = Path(__file__).resolve().parents[2]
-HEAD = "| exercise | what you write | difficulty | minutes | points | read |"
-RULE = "|---|---|---|---|---|---|"
+HEAD = "| exercise | what you write | level | minutes | points |"
+RULE = "|---|---|---|---|---|"
 CHAPTERS = ["attention"]
 
 
 def table(chapter: str) -> str:
     rows = [HEAD, RULE]
     for exercise in exercises(chapter).values():
-        page = exercise.read.partition("#")[0]
-        number = page.rpartition("/")[2][:2].lstrip("0")
-        link = f"[{number}]({page.partition('/')[2]}.md)"
+        lesson = exercise.read.partition("#")[0].partition("/")[2]
         rows.append(
-            f"| `{exercise.name}` | {exercise.title} | {exercise.difficulty} | "
-            f"{exercise.minutes} | {exercise.points} | {link} |"
+            f"| `{exercise.name}` | [{exercise.title}]({lesson}.md) | {exercise.difficulty} | "
+            f"{exercise.minutes} | {exercise.points} |"
         )
     return "\n".join(rows)
 
