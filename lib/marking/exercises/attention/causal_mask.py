@@ -1,6 +1,7 @@
 """attention.causal_mask: no query sees a later key; the two sequences end together."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -33,80 +34,47 @@ def one_token(draw):
     return {"T": 1, "S": 1}
 
 
-# --- mistakes --------------------------------------------------------------------------------
+# --- mistakes: one change each to `_mask`, or a function of their own ---------------------------
 
 
-def top_left(T, S):
-    return torch.ones(T, S).tril().bool()
+def _later(T, S, diagonal):
+    """True from the given diagonal on."""
+    return torch.ones(T, S).triu(diagonal=diagonal).bool()
 
 
-def sign_of_shift(T, S):
-    return torch.ones(T, S).tril(diagonal=T - S).bool()
+def _mask(T, S, *, shift=lambda T, S: S - T, ahead=0, finish=lambda later: ~later):
+    """As it stands it is right."""
+    return finish(_later(T, S, shift(T, S) + ahead + 1))
 
 
-def hides_itself(T, S):
-    return torch.ones(T, S).tril(diagonal=S - T - 1).bool()
-
-
-def sees_next(T, S):
-    return torch.ones(T, S).tril(diagonal=S - T + 1).bool()
-
-
-def true_is_hidden(T, S):
-    return torch.ones(T, S).triu(diagonal=S - T + 1).bool()
-
-
-def true_is_hidden_top_left(T, S):
-    return torch.ones(T, S).triu(diagonal=1).bool()
-
-
-def sees_the_future(T, S):
-    return torch.ones(T, S).triu(diagonal=S - T).bool()
-
-
-def sees_the_future_top_left(T, S):
-    return torch.ones(T, S).triu().bool()
-
-
-def not_boolean(T, S):
-    return torch.ones(T, S).tril(diagonal=S - T)
-
-
-def not_boolean_top_left(T, S):
-    return torch.ones(T, S).tril()
-
-
-def additive(T, S):
-    return torch.full((T, S), -math.inf).triu(diagonal=S - T + 1)
-
-
-def additive_top_left(T, S):
-    return torch.full((T, S), -math.inf).triu(diagonal=1)
+top_left = partial(_mask, shift=lambda T, S: 0)
+sign_of_shift = partial(_mask, shift=lambda T, S: T - S)
+empty_rows_opened = partial(_mask, shift=lambda T, S: max(S - T, 0))
+hides_itself = partial(_mask, ahead=-1)
+sees_next = partial(_mask, ahead=1)
+true_is_hidden = partial(_mask, finish=lambda later: later)
+sees_the_future = partial(_mask, ahead=-1, finish=lambda later: later)
+not_boolean = partial(_mask, finish=lambda later: (~later).float())
+additive = partial(
+    _mask, finish=lambda later: torch.zeros(later.shape).masked_fill(later, -math.inf)
+)
+extra_axes = partial(_mask, finish=lambda later: ~later[None, None])
 
 
 def transposed(T, S):
-    return torch.ones(S, T).triu(diagonal=T - S).bool()
+    return _mask(T, S).T
 
 
 def square_of_queries(T, S):
-    return torch.ones(T, T).tril().bool()
+    return _mask(T, T)
 
 
 def square_of_keys(T, S):
-    return torch.ones(S, S).tril().bool()
+    return _mask(S, S)
 
 
 def all_allowed(T, S):
     return torch.ones(T, S).bool()
-
-
-def extra_axes(T, S):
-    return torch.ones(1, 1, T, S).tril(diagonal=S - T).bool()
-
-
-def empty_rows_opened(T, S):
-    """Clamps the shift so that no row is empty."""
-    return torch.ones(T, S).tril(diagonal=max(S - T, 0)).bool()
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -189,24 +157,10 @@ CAUSAL_MASK = Exercise(
             MASKS,
         ),
         Mistake(
-            "true-is-hidden-top-left",
-            true_is_hidden_top_left,
-            "True marks the pairs to hide, and the triangle starts at the top left; True means may "
-            "attend, and the diagonal has to be shifted by S − T.",
-            MASKS,
-        ),
-        Mistake(
             "sees-the-future",
             sees_the_future,
             "the triangle is the upper one, so each query sees itself and what comes after it; "
             "keep the keys up to its own position.",
-            MASKS,
-        ),
-        Mistake(
-            "sees-the-future-top-left",
-            sees_the_future_top_left,
-            "the triangle is the upper one, and starts at the top left; keep the keys up to the "
-            "query's own position, i + (S − T).",
             MASKS,
         ),
         Mistake(
@@ -217,24 +171,10 @@ CAUSAL_MASK = Exercise(
             MASKS,
         ),
         Mistake(
-            "not-boolean-top-left",
-            not_boolean_top_left,
-            "the mask holds the numbers 0 and 1, and its triangle starts at the top left; make it "
-            "boolean, and shift the diagonal by S − T.",
-            MASKS,
-        ),
-        Mistake(
             "additive",
             additive,
             "the mask holds 0 and −∞, to be added to the scores; here a mask is boolean, True = "
             "may attend.",
-            MASKS,
-        ),
-        Mistake(
-            "additive-top-left",
-            additive_top_left,
-            "the mask holds 0 and −∞, to be added to the scores, and its triangle starts at the "
-            "top left; make it boolean, True = may attend, and shift the diagonal by S − T.",
             MASKS,
         ),
         Mistake(

@@ -1,12 +1,14 @@
 """attention.grouped_query: H query heads share K key/value heads, neighbours together."""
 
 import math
+from functools import partial
 
 import torch
 
 from clearhead.attention import grouped_query as reference
-from clearhead.attention import scaled_dot_product, softmax
 from marking.exercise import Exercise, Mistake
+from marking.exercises.attention import _attend as parts
+from marking.exercises.attention._attend import attend
 from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
 
 # --- situations ------------------------------------------------------------------------------
@@ -87,141 +89,68 @@ def transposed_views(draw):
     return inputs | {"mask": some_allowed(draw, *_TS(inputs))}
 
 
-# --- mistakes: one each; the fully masked rows are right unless they are the mistake -----------
+# --- mistakes: one change each to `_grouped`, or a function of their own ------------------------
 
 
-def _spread(x, q):
-    return x.repeat_interleave(q.shape[1] // x.shape[1], dim=1)
+def _neighbours(x, H):
+    return x.repeat_interleave(H // x.shape[1], dim=1)
 
 
-def _attend(q, k, v, mask):
-    return scaled_dot_product(q, k, v, mask)[0]
+def _tiled(x, H):
+    return x.repeat(1, H // x.shape[1], 1, 1)
 
 
-def heads_tiled(q, k, v, mask):
-    group = q.shape[1] // k.shape[1]
-    return _attend(q, k.repeat(1, group, 1, 1), v.repeat(1, group, 1, 1), mask)
-
-
-def values_tiled(q, k, v, mask):
-    group = q.shape[1] // k.shape[1]
-    return _attend(q, _spread(k, q), v.repeat(1, group, 1, 1), mask)
-
-
-def keys_tiled(q, k, v, mask):
-    group = q.shape[1] // k.shape[1]
-    return _attend(q, k.repeat(1, group, 1, 1), _spread(v, q), mask)
-
-
-def first_head_for_all(q, k, v, mask):
-    B, H = q.shape[:2]
-    return _attend(q, k[:, :1].expand(B, H, -1, -1), v[:, :1].expand(B, H, -1, -1), mask)
-
-
-def heads_averaged(q, k, v, mask):
-    k, v = k.mean(1, keepdim=True), v.mean(1, keepdim=True)
-    return _attend(q, _spread(k, q), _spread(v, q), mask)
-
-
-def repeated_k_times(q, k, v, mask):
-    K = k.shape[1]
-    return _attend(q, k.repeat_interleave(K, dim=1), v.repeat_interleave(K, dim=1), mask)
-
-
-def repeated_h_times(q, k, v, mask):
+def _grouped(q, k, v, mask, *, keys=_neighbours, values=_neighbours, **changes):
+    """As it stands it is right; `keys` and `values` share the heads, the rest is for `attend`."""
     H = q.shape[1]
-    return _attend(q, k.repeat_interleave(H, dim=1), v.repeat_interleave(H, dim=1), mask)
+    return attend(q, keys(k, H), values(v, H), mask, **changes)[0]
 
 
-def not_shared(q, k, v, mask):
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    return softmax(scores) @ v
+def _shared(how):
+    return partial(_grouped, keys=how, values=how)
+
+
+heads_tiled = _shared(_tiled)
+values_tiled = partial(_grouped, values=_tiled)
+keys_tiled = partial(_grouped, keys=_tiled)
+first_head_for_all = _shared(lambda x, H: x[:, :1].expand(-1, H, -1, -1))
+heads_averaged = _shared(lambda x, H: x.mean(1, keepdim=True).expand(-1, H, -1, -1))
+repeated_k_times = _shared(lambda x, H: x.repeat_interleave(x.shape[1], dim=1))
+repeated_h_times = _shared(lambda x, H: x.repeat_interleave(H, dim=1))
+not_shared = _shared(lambda x, H: x)
+heads_backwards = _shared(lambda x, H: _neighbours(x, H).flip(1))
+
+no_scale = partial(_grouped, scale=parts.no_scale)
+scale_by_d = partial(_grouped, scale=parts.by_d)
+scale_by_width = partial(_grouped, scale=lambda q, k, v: (q.shape[1] * q.shape[-1]) ** -0.5)
+softmax_over_queries = partial(_grouped, axis=-2)
+softmax_over_heads = partial(_grouped, axis=1)
+
+mask_inverted = partial(_grouped, hide=parts.inverted)
+mask_ignored = partial(_grouped, hide=parts.ignored)
+mask_after_softmax = partial(
+    _grouped, hide=parts.ignored, after=lambda weights, mask: weights * mask
+)
+mask_multiplies_scores = partial(_grouped, hide=parts.multiplied)
+fill_too_small = partial(_grouped, hide=parts.filled(-20.0))
+uniform_on_empty = partial(_grouped, hide=parts.filled(-1e9))
+nan_on_empty = partial(_grouped, normalise=parts.torch_softmax)
 
 
 def output_regrouped(q, k, v, mask):
     """Computes group by group, and lays the heads down in another order."""
-    B, H, T, _ = q.shape
-    out = _attend(q, _spread(k, q), _spread(v, q), mask)
-    return out.unflatten(1, (k.shape[1], -1)).transpose(1, 2).reshape(B, H, T, -1)
+    out = _grouped(q, k, v, mask)
+    return out.unflatten(1, (k.shape[1], -1)).transpose(1, 2).flatten(1, 2)
 
 
 def group_averaged(q, k, v, mask):
     """The queries of a group are averaged into one."""
-    q = q.unflatten(1, (k.shape[1], -1)).mean(2).repeat_interleave(q.shape[1] // k.shape[1], dim=1)
-    return _attend(q, _spread(k, q), _spread(v, q), mask)
-
-
-def heads_backwards(q, k, v, mask):
-    return _attend(q, _spread(k, q).flip(1), _spread(v, q).flip(1), mask)
-
-
-def no_scale(q, k, v, mask):
-    return _attend(q * math.sqrt(q.shape[-1]), _spread(k, q), _spread(v, q), mask)
-
-
-def scale_by_d(q, k, v, mask):
-    return _attend(q / math.sqrt(q.shape[-1]), _spread(k, q), _spread(v, q), mask)
-
-
-def scale_by_group(q, k, v, mask):
-    """Takes H·D for the head size."""
-    return _attend(q / math.sqrt(q.shape[1]), _spread(k, q), _spread(v, q), mask)
-
-
-def softmax_over_queries(q, k, v, mask):
-    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    return softmax(scores, dim=-2) @ _spread(v, q)
-
-
-def mask_inverted(q, k, v, mask):
-    return _attend(q, _spread(k, q), _spread(v, q), None if mask is None else ~mask)
-
-
-def mask_ignored(q, k, v, mask):
-    return _attend(q, _spread(k, q), _spread(v, q), None)
-
-
-def mask_after_softmax(q, k, v, mask):
-    _, w = scaled_dot_product(q, _spread(k, q), _spread(v, q))
-    if mask is not None:
-        w = w * mask
-    return w @ _spread(v, q)
-
-
-def mask_multiplies_scores(q, k, v, mask):
-    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores * mask
-    return softmax(scores) @ _spread(v, q)
-
-
-def fill_too_small(q, k, v, mask):
-    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -20.0)
-    return softmax(scores) @ _spread(v, q)
-
-
-def uniform_on_empty(q, k, v, mask):
-    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -1e9)
-    return softmax(scores) @ _spread(v, q)
-
-
-def nan_on_empty(q, k, v, mask):
-    scores = q @ _spread(k, q).mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    return torch.softmax(scores, dim=-1) @ _spread(v, q)
+    one = q.unflatten(1, (k.shape[1], -1)).mean(2)
+    return _grouped(_neighbours(one, q.shape[1]), k, v, mask)
 
 
 def weights_too(q, k, v, mask):
-    return scaled_dot_product(q, _spread(k, q), _spread(v, q), mask)
+    return attend(q, _neighbours(k, q.shape[1]), _neighbours(v, q.shape[1]), mask)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -386,7 +315,7 @@ GROUPED_QUERY = Exercise(
         ),
         Mistake(
             "scale-by-width",
-            scale_by_group,
+            scale_by_width,
             "the scores are divided by √(H·D), the width of all heads together; D is the size of "
             "one head.",
             SCALE,
@@ -395,6 +324,12 @@ GROUPED_QUERY = Exercise(
             "softmax-over-queries",
             softmax_over_queries,
             "softmax runs over the queries; normalise over the keys, the last axis of the scores.",
+            "attention/01_queries_keys_values",
+        ),
+        Mistake(
+            "softmax-over-heads",
+            softmax_over_heads,
+            "softmax runs over the heads; normalise over the keys, the last axis of the scores.",
             "attention/01_queries_keys_values",
         ),
         Mistake(
@@ -431,6 +366,7 @@ GROUPED_QUERY = Exercise(
             "hidden scores are set to a number that real scores can fall below, so hidden keys "
             "leak in; use −∞, and treat a fully masked row apart.",
             MASKS,
+            also=tuple(partial(_grouped, hide=parts.filled(n)) for n in (-1.0, -5.0, -10.0, -50.0)),
         ),
         Mistake(
             "uniform-on-empty",

@@ -1,12 +1,14 @@
 """attention.multi_head: project, cut into heads, attend in each, join, project."""
 
 import math
+from functools import partial
 
 import torch
 
 from clearhead.attention import multi_head as reference
-from clearhead.attention import scaled_dot_product, softmax
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.attention import _attend as parts
+from marking.exercises.attention._attend import attend
 from marking.exercises.attention._masks import some_allowed, some_empty
 
 # --- situations ------------------------------------------------------------------------------
@@ -90,12 +92,17 @@ def transposed_views(draw):
     return inputs
 
 
-# --- mistakes: one each; the fully masked rows are right unless they are the mistake -----------
+# --- mistakes: one change each to `_heads`, or a function of their own --------------------------
 
 
-def _cut(y, n_heads):
+def _cut(y, H):
     B, T, width = y.shape
-    return y.view(B, T, n_heads, width // n_heads).transpose(1, 2)
+    return y.view(B, T, H, width // H).transpose(1, 2)
+
+
+def _cut_without_transpose(y, H):
+    B, T, width = y.shape
+    return y.view(B, H, T, width // H)
 
 
 def _join(y):
@@ -103,184 +110,104 @@ def _join(y):
     return y.transpose(1, 2).reshape(B, T, H * D)
 
 
-def _project(x, w_q, w_k, w_v, n_heads):
-    return [_cut(x @ w.T, n_heads) for w in (w_q, w_k, w_v)]
+def _join_without_transpose(y):
+    B, H, T, D = y.shape
+    return y.reshape(B, T, H * D)
 
 
-def _attend(q, k, v, mask):
-    return scaled_dot_product(q, k, v, mask)[0]
+def _linear(x, w):
+    return x @ w.T
 
 
-def _right(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _join(_attend(*_project(x, w_q, w_k, w_v, n_heads), mask)) @ w_o.T
+def _pick(w_q, w_k, w_v):
+    return w_q, w_k, w_v
 
 
-def cut_without_transpose(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    q, k, v = ((x @ w.T).view(B, n_heads, T, -1) for w in (w_q, w_k, w_v))
-    return _join(_attend(q, k, v, mask)) @ w_o.T
+def _heads(
+    x,
+    w_q,
+    w_k,
+    w_v,
+    w_o,
+    n_heads,
+    mask,
+    *,
+    pick=_pick,
+    linear=_linear,
+    cut=_cut,
+    join=_join,
+    out=_linear,
+    **changes,
+):
+    """As it stands it is right; `changes` are for `attend`."""
+    q, k, v = (cut(linear(x, w), n_heads) for w in pick(w_q, w_k, w_v))
+    return out(join(attend(q, k, v, mask, **changes)[0]), w_o)
 
 
-def joined_without_transpose(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    out = _attend(*_project(x, w_q, w_k, w_v, n_heads), mask)
-    return out.reshape(B, T, -1) @ w_o.T
+cut_without_transpose = partial(_heads, cut=_cut_without_transpose)
+joined_without_transpose = partial(_heads, join=_join_without_transpose)
+never_transposed = partial(_heads, cut=_cut_without_transpose, join=_join_without_transpose)
+features_interleaved = partial(_heads, cut=lambda y, H: y.unflatten(-1, (-1, H)).movedim(-1, 1))
+joined_interleaved = partial(_heads, join=lambda y: y.movedim(1, -1).flatten(-2))
+heads_attend_to_heads = partial(
+    _heads, cut=lambda y, H: y.unflatten(-1, (H, -1)), join=lambda y: y.flatten(-2)
+)
+heads_averaged = partial(_heads, join=lambda y: y.mean(1).repeat(1, 1, y.shape[1]))
+heads_summed = partial(_heads, join=lambda y: y.sum(1))
+
+weights_not_transposed = partial(_heads, linear=torch.matmul, out=torch.matmul)
+output_weight_not_transposed = partial(_heads, out=torch.matmul)
+no_output_projection = partial(_heads, out=lambda y, w_o: y)
+keys_from_queries = partial(_heads, pick=lambda w_q, w_k, w_v: (w_q, w_q, w_v))
+values_from_keys = partial(_heads, pick=lambda w_q, w_k, w_v: (w_q, w_k, w_k))
+queries_and_keys_swapped = partial(_heads, pick=lambda w_q, w_k, w_v: (w_k, w_q, w_v))
+
+no_scale = partial(_heads, scale=parts.no_scale)
+scale_by_d = partial(_heads, scale=parts.by_d)
+scale_by_all_heads = partial(_heads, scale=lambda q, k, v: (q.shape[1] * q.shape[-1]) ** -0.5)
+softmax_over_queries = partial(_heads, axis=-2)
+softmax_over_heads = partial(_heads, axis=1)
+
+mask_inverted = partial(_heads, hide=parts.inverted)
+mask_ignored = partial(_heads, hide=parts.ignored)
+mask_after_softmax = partial(_heads, hide=parts.ignored, after=lambda weights, mask: weights * mask)
+mask_multiplies_scores = partial(_heads, hide=parts.multiplied)
+uniform_on_empty = partial(_heads, hide=parts.filled(-1e9))
+nan_on_empty = partial(_heads, normalise=parts.torch_softmax)
 
 
-def never_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    q, k, v = ((x @ w.T).view(B, n_heads, T, -1) for w in (w_q, w_k, w_v))
-    return _attend(q, k, v, mask).reshape(B, T, -1) @ w_o.T
-
-
-def heads_attend_to_heads(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    q, k, v = ((x @ w.T).view(B, T, n_heads, -1) for w in (w_q, w_k, w_v))
-    return _attend(q, k, v, mask).reshape(B, T, -1) @ w_o.T
-
-
-def features_interleaved(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    q, k, v = ((x @ w.T).view(B, T, -1, n_heads).permute(0, 3, 1, 2) for w in (w_q, w_k, w_v))
-    return _join(_attend(q, k, v, mask)) @ w_o.T
-
-
-def joined_interleaved(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    out = _attend(*_project(x, w_q, w_k, w_v, n_heads), mask)
-    return out.permute(0, 2, 3, 1).reshape(B, T, -1) @ w_o.T
-
-
-def weights_not_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = (_cut(x @ w, n_heads) for w in (w_q, w_k, w_v))
-    return _join(_attend(q, k, v, mask)) @ w_o
-
-
-def output_weight_not_transposed(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _join(_attend(*_project(x, w_q, w_k, w_v, n_heads), mask)) @ w_o
-
-
-def no_output_projection(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _join(_attend(*_project(x, w_q, w_k, w_v, n_heads), mask))
-
-
-def heads_averaged(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    out = _attend(*_project(x, w_q, w_k, w_v, n_heads), mask)
-    return out.mean(1).repeat(1, 1, n_heads) @ w_o.T
-
-
-def heads_summed(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    """Adds the heads up: the result is Dv wide, which w_o does not take."""
-    return _attend(*_project(x, w_q, w_k, w_v, n_heads), mask).sum(1) @ w_o.T
+def scale_by_input(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    C = x.shape[-1]
+    return _heads(x, w_q, w_k, w_v, w_o, n_heads, mask, scale=lambda q, k, v: 1 / math.sqrt(C))
 
 
 def one_head_only(x, w_q, w_k, w_v, w_o, n_heads, mask):
     if mask is not None and mask.ndim == 4:
         mask = mask[:, 0]
-    return _attend(x @ w_q.T, x @ w_k.T, x @ w_v.T, mask) @ w_o.T
-
-
-def keys_from_queries(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _right(x, w_q, w_q, w_v, w_o, n_heads, mask)
-
-
-def values_from_keys(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _right(x, w_q, w_k, w_k, w_o, n_heads, mask)
-
-
-def queries_and_keys_swapped(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _right(x, w_k, w_q, w_v, w_o, n_heads, mask)
-
-
-def head_size_from_input(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, C = x.shape
-    D = C // n_heads
-    q, k, v = ((x @ w.T).view(B, T, n_heads, D).transpose(1, 2) for w in (w_q, w_k, w_v))
-    return _attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C) @ w_o.T
-
-
-def value_size_from_keys(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    B, T, _ = x.shape
-    D = w_q.shape[0] // n_heads
-    q, k, v = ((x @ w.T).view(B, T, n_heads, D).transpose(1, 2) for w in (w_q, w_k, w_v))
-    return _attend(q, k, v, mask).transpose(1, 2).reshape(B, T, n_heads * D) @ w_o.T
-
-
-def _rescaled(factor):
-    def answer(x, w_q, w_k, w_v, w_o, n_heads, mask):
-        D = w_q.shape[0] // n_heads
-        q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-        return _join(_attend(q * factor(D, n_heads, x.shape[-1]), k, v, mask)) @ w_o.T
-
-    return answer
-
-
-no_scale = _rescaled(lambda D, H, C: math.sqrt(D))
-scale_by_d = _rescaled(lambda D, H, C: 1 / math.sqrt(D))
-scale_by_all_heads = _rescaled(lambda D, H, C: 1 / math.sqrt(H))
-scale_by_input = _rescaled(lambda D, H, C: math.sqrt(D / C))
-
-
-def softmax_over_queries(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    return _join(softmax(scores, dim=-2) @ v) @ w_o.T
-
-
-def softmax_over_heads(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    return _join(softmax(scores, dim=1) @ v) @ w_o.T
-
-
-def mask_inverted(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _right(x, w_q, w_k, w_v, w_o, n_heads, None if mask is None else ~mask)
-
-
-def mask_ignored(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    return _right(x, w_q, w_k, w_v, w_o, n_heads, None)
+    return attend(x @ w_q.T, x @ w_k.T, x @ w_v.T, mask)[0] @ w_o.T
 
 
 def always_causal(x, w_q, w_k, w_v, w_o, n_heads, mask):
     T = x.shape[1]
-    mask = torch.ones(T, T, dtype=torch.bool).tril()
-    return _right(x, w_q, w_k, w_v, w_o, n_heads, mask)
+    return _heads(x, w_q, w_k, w_v, w_o, n_heads, torch.ones(T, T, dtype=torch.bool).tril())
 
 
-def mask_after_softmax(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-    _, weights = scaled_dot_product(q, k, v)
-    if mask is not None:
-        weights = weights * mask
-    return _join(weights @ v) @ w_o.T
+def head_size_from_input(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    D = x.shape[-1] // n_heads
+
+    def cut(y, H):
+        return y.view(*y.shape[:2], H, D).transpose(1, 2)
+
+    return _heads(x, w_q, w_k, w_v, w_o, n_heads, mask, cut=cut)
 
 
-def mask_multiplies_scores(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores * mask
-    return _join(softmax(scores) @ v) @ w_o.T
+def value_size_from_keys(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    D = w_q.shape[0] // n_heads
 
+    def cut(y, H):
+        return y.view(*y.shape[:2], H, D).transpose(1, 2)
 
-def uniform_on_empty(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -1e9)
-    return _join(softmax(scores) @ v) @ w_o.T
-
-
-def nan_on_empty(x, w_q, w_k, w_v, w_o, n_heads, mask):
-    q, k, v = _project(x, w_q, w_k, w_v, n_heads)
-    scores = q @ k.mT / math.sqrt(q.shape[-1])
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -math.inf)
-    return _join(torch.softmax(scores, dim=-1) @ v) @ w_o.T
+    return _heads(x, w_q, w_k, w_v, w_o, n_heads, mask, cut=cut)
 
 
 # --- other right answers ---------------------------------------------------------------------

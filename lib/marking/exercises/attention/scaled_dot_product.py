@@ -1,12 +1,14 @@
 """attention.scaled_dot_product: scores, mask, softmax, average."""
 
 import math
+from functools import partial
 
 import torch
 
 from clearhead.attention import scaled_dot_product as reference
-from clearhead.attention import softmax
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.attention import _attend as parts
+from marking.exercises.attention._attend import attend
 from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
 
 # --- situations ------------------------------------------------------------------------------
@@ -89,108 +91,36 @@ def transposed_views(draw):
     return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}
 
 
-# --- mistakes: one each; the fully masked rows are right unless they are the mistake -----------
+# --- mistakes: one change each to `attend`, or a function of their own -------------------------
 
 
-def _hide(scores, mask):
-    return scores if mask is None else scores.masked_fill(~mask, -math.inf)
+def _scaled(factor):
+    return partial(attend, scale=factor)
 
 
-def _scores(q, k):
-    return q @ k.mT / math.sqrt(q.shape[-1])
+no_scale = _scaled(parts.no_scale)
+scale_by_d = _scaled(parts.by_d)
+scale_by_keys = _scaled(lambda q, k, v: 1 / math.sqrt(k.shape[-2]))
+scale_by_queries = _scaled(lambda q, k, v: 1 / math.sqrt(q.shape[-2]))
+scale_by_value_size = _scaled(lambda q, k, v: 1 / math.sqrt(v.shape[-1]))
+multiplied_by_root = _scaled(lambda q, k, v: math.sqrt(q.shape[-1]))
 
+softmax_over_queries = partial(attend, axis=-2)
+softmax_over_axis_one = partial(attend, axis=1)
+softmax_over_axis_zero = partial(attend, axis=0)
 
-def no_scale(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT, mask))
-    return w @ v, w
-
-
-def scale_by_d(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT / q.shape[-1], mask))
-    return w @ v, w
-
-
-def scale_by_keys(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT / math.sqrt(k.shape[-2]), mask))
-    return w @ v, w
-
-
-def scale_by_queries(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT / math.sqrt(q.shape[-2]), mask))
-    return w @ v, w
-
-
-def scale_by_value_size(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT / math.sqrt(v.shape[-1]), mask))
-    return w @ v, w
-
-
-def multiplied_by_root(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT * math.sqrt(q.shape[-1]), mask))
-    return w @ v, w
+mask_inverted = partial(attend, hide=parts.inverted)
+mask_ignored = partial(attend, hide=parts.ignored)
+mask_after_softmax = partial(attend, hide=parts.ignored, after=lambda weights, mask: weights * mask)
+mask_multiplies_scores = partial(attend, hide=parts.multiplied)
+mask_added = partial(attend, hide=lambda scores, mask: scores + mask)
+fill_too_small = partial(attend, hide=parts.filled(-20.0))
+uniform_on_empty = partial(attend, hide=parts.filled(-1e9))
+nan_on_empty = partial(attend, normalise=parts.torch_softmax)
 
 
 def scale_after_softmax(q, k, v, mask):
-    w = softmax(_hide(q @ k.mT, mask)) / math.sqrt(q.shape[-1])
-    return w @ v, w
-
-
-def softmax_over_queries(q, k, v, mask):
-    w = softmax(_hide(_scores(q, k), mask), dim=-2)
-    return w @ v, w
-
-
-def mask_inverted(q, k, v, mask):
-    w = softmax(_hide(_scores(q, k), None if mask is None else ~mask))
-    return w @ v, w
-
-
-def mask_ignored(q, k, v, mask):
-    w = softmax(_scores(q, k))
-    return w @ v, w
-
-
-def mask_after_softmax(q, k, v, mask):
-    w = softmax(_scores(q, k))
-    if mask is not None:
-        w = w * mask
-    return w @ v, w
-
-
-def mask_multiplies_scores(q, k, v, mask):
-    scores = _scores(q, k)
-    if mask is not None:
-        scores = scores * mask
-    w = softmax(scores)
-    return w @ v, w
-
-
-def mask_added(q, k, v, mask):
-    scores = _scores(q, k)
-    if mask is not None:
-        scores = scores + mask
-    w = softmax(scores)
-    return w @ v, w
-
-
-def fill_too_small(q, k, v, mask):
-    scores = _scores(q, k)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -20.0)
-    w = softmax(scores)
-    return w @ v, w
-
-
-def uniform_on_empty(q, k, v, mask):
-    scores = _scores(q, k)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -1e9)
-    w = softmax(scores)
-    return w @ v, w
-
-
-def nan_on_empty(q, k, v, mask):
-    w = torch.softmax(_hide(_scores(q, k), mask), dim=-1)
+    w = attend(q, k, v, mask, scale=parts.no_scale)[1] / math.sqrt(q.shape[-1])
     return w @ v, w
 
 
@@ -202,39 +132,39 @@ def weights_left_nonzero(q, k, v, mask):
     return output, w
 
 
-def naive_exponentials(q, k, v, mask):
-    e = _hide(_scores(q, k), mask).exp()
-    total = e.sum(-1, keepdim=True)
-    w = e / total.masked_fill(total == 0, 1.0)
-    return w @ v, w
+def _exponentials(scores, axis):
+    e = scores.exp()
+    total = e.sum(axis, keepdim=True)
+    return e / total.masked_fill(total == 0, 1.0)
 
 
-def values_not_averaged(q, k, v, mask):
-    scores = _scores(q, k) if mask is None else _scores(q, k).masked_fill(~mask, 0.0)
-    return scores @ v, scores
+naive_exponentials = partial(attend, normalise=_exponentials)
+
+
+def no_softmax(q, k, v, mask):
+    return attend(q, k, v, mask, hide=parts.multiplied, normalise=lambda scores, axis: scores)
 
 
 def swapped(q, k, v, mask):
-    return reference(q, k, v, mask)[::-1]
+    return attend(q, k, v, mask)[::-1]
 
 
 def output_only(q, k, v, mask):
-    return reference(q, k, v, mask)[0]
+    return attend(q, k, v, mask)[0]
 
 
 def scores_returned(q, k, v, mask):
-    scores = _hide(_scores(q, k), mask)
-    return softmax(scores) @ v, scores
+    scores = attend(q, k, v, mask, normalise=lambda scores, axis: scores)[1]
+    return attend(q, k, v, mask)[0], scores
 
 
 def transposed_all_axes(q, k, v, mask):
-    w = softmax(_hide(q @ k.permute(*range(k.ndim - 1, -1, -1)) / math.sqrt(q.shape[-1]), mask))
-    return w @ v, w
+    turned = k.permute(*range(k.ndim - 1, -1, -1)).mT
+    return attend(q, turned, v, mask)
 
 
 def three_axes_assumed(q, k, v, mask):
-    w = softmax(_hide(q @ k.transpose(1, 2) / math.sqrt(q.shape[-1]), mask))
-    return w @ v, w
+    return attend(q, k.transpose(1, 2).mT, v, mask)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -363,6 +293,19 @@ SCALED_DOT_PRODUCT = Exercise(
             FIRST,
         ),
         Mistake(
+            "softmax-over-axis-one",
+            softmax_over_axis_one,
+            "softmax runs over axis 1, which is the keys only when there are no leading axes; "
+            "count from the end, axis −1.",
+            FIRST,
+        ),
+        Mistake(
+            "softmax-over-axis-zero",
+            softmax_over_axis_zero,
+            "softmax runs over axis 0, the first leading axis; normalise over the keys, axis −1.",
+            FIRST,
+        ),
+        Mistake(
             "mask-inverted",
             mask_inverted,
             "the mask is read the other way round, so each query sees just what it should not; "
@@ -403,6 +346,7 @@ SCALED_DOT_PRODUCT = Exercise(
             "hidden scores are set to a number that real scores can fall below, so hidden keys "
             "leak in; use −∞, and treat a fully masked row apart.",
             MASKS,
+            also=tuple(partial(attend, hide=parts.filled(n)) for n in (-1.0, -5.0, -10.0, -50.0)),
         ),
         Mistake(
             "uniform-on-empty",
@@ -434,7 +378,7 @@ SCALED_DOT_PRODUCT = Exercise(
         ),
         Mistake(
             "no-softmax",
-            values_not_averaged,
+            no_softmax,
             "the values are summed with the scores themselves, which can be negative and sum to "
             "anything; softmax has to make weights of them first.",
             FIRST,

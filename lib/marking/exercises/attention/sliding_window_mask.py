@@ -1,5 +1,7 @@
 """attention.sliding_window_mask: the last `window` keys up to the query's own position."""
 
+from functools import partial
+
 import torch
 
 from clearhead.attention import sliding_window_mask as reference
@@ -42,117 +44,64 @@ def window_beyond_all(draw):
     return {"T": n, "S": n + draw.size(0, 2), "window": n + draw.size(3, 9)}
 
 
-# --- mistakes --------------------------------------------------------------------------------
+# --- mistakes: one change each to `_mask`, or a function of their own ---------------------------
 
 
-def _positions(T, S):
-    return torch.arange(T)[:, None] + S - T, torch.arange(S)[None, :]
+def _mask(
+    T,
+    S,
+    window,
+    *,
+    shift=lambda T, S: S - T,
+    near=lambda behind: behind >= 0,
+    far=lambda behind, window: behind < window,
+    finish=lambda mask: mask,
+):
+    """As it stands it is right. `behind` is how far a key lies behind the query."""
+    behind = torch.arange(T)[:, None] + shift(T, S) - torch.arange(S)
+    return finish(near(behind) & far(behind, window))
 
 
-def one_too_many(T, S, window):
-    i, j = _positions(T, S)
-    return (j <= i) & (j >= i - window)
-
-
-def one_too_few(T, S, window):
-    i, j = _positions(T, S)
-    return (j <= i) & (j > i - window + 1)
-
-
-def hides_itself(T, S, window):
-    i, j = _positions(T, S)
-    return (j < i) & (j >= i - window)
-
-
-def hides_itself_and_too_few(T, S, window):
-    i, j = _positions(T, S)
-    return (j < i) & (j > i - window)
-
-
-def both_sides(T, S, window):
-    i, j = _positions(T, S)
-    return (i - j).abs() < window
-
-
-def both_sides_top_left(T, S, window):
-    i, j = torch.arange(T)[:, None], torch.arange(S)[None, :]
-    return (i - j).abs() < window
-
-
-def one_more_on_both_sides(T, S, window):
-    i, j = _positions(T, S)
-    return (i - j).abs() <= window
-
-
-def centred(T, S, window):
-    i, j = _positions(T, S)
-    return (i - j).abs() <= window // 2
-
-
-def looks_ahead(T, S, window):
-    i, j = _positions(T, S)
-    return (j >= i) & (j < i + window)
-
-
-def no_window(T, S, window):
-    i, j = _positions(T, S)
-    return j <= i
-
-
-def not_causal(T, S, window):
-    i, j = _positions(T, S)
-    return j > i - window
-
-
-def outside_the_window(T, S, window):
-    i, j = _positions(T, S)
-    return j <= i - window
-
-
-def top_left(T, S, window):
-    i, j = torch.arange(T)[:, None], torch.arange(S)[None, :]
-    return (j <= i) & (j > i - window)
-
-
-def one_too_many_top_left(T, S, window):
-    i, j = torch.arange(T)[:, None], torch.arange(S)[None, :]
-    return (j <= i) & (j >= i - window)
-
-
-def shift_sign(T, S, window):
-    i, j = torch.arange(T)[:, None] + T - S, torch.arange(S)[None, :]
-    return (j <= i) & (j > i - window)
+top_left = partial(_mask, shift=lambda T, S: 0)
+shift_sign = partial(_mask, shift=lambda T, S: T - S)
+one_too_many = partial(_mask, far=lambda behind, window: behind <= window)
+one_too_few = partial(_mask, far=lambda behind, window: behind < window - 1)
+no_window = partial(_mask, far=lambda behind, window: behind < torch.inf)
+outside_the_window = partial(_mask, far=lambda behind, window: behind >= window)
+both_sides = partial(_mask, far=lambda behind, window: behind.abs() < window, near=lambda b: b == b)
+one_more_on_both_sides = partial(
+    _mask, far=lambda behind, window: behind.abs() <= window, near=lambda b: b == b
+)
+centred = partial(
+    _mask, far=lambda behind, window: behind.abs() <= window // 2, near=lambda b: b == b
+)
+looks_ahead = partial(
+    _mask, far=lambda behind, window: behind > -window, near=lambda behind: behind <= 0
+)
+not_causal = partial(_mask, near=lambda behind: behind == behind)
+hides_itself_and_too_few = partial(_mask, near=lambda behind: behind > 0)
+hides_itself = partial(
+    _mask, near=lambda behind: behind > 0, far=lambda behind, window: behind <= window
+)
+true_is_hidden = partial(_mask, finish=lambda mask: ~mask)
+not_boolean = partial(_mask, finish=lambda mask: mask.float())
+additive = partial(
+    _mask, finish=lambda mask: torch.zeros(mask.shape).masked_fill(~mask, -torch.inf)
+)
 
 
 def half_shifted(T, S, window):
-    """The causal half is aligned with the end, the window's lower edge is not."""
-    i, j = _positions(T, S)
-    return (j <= i) & (j > i - (S - T) - window)
+    """The causal edge is aligned with the end, the window's far edge is not."""
+    return _mask(T, S, window + S - T)
 
 
 def blocks(T, S, window):
-    i, j = _positions(T, S)
+    i, j = torch.arange(T)[:, None] + S - T, torch.arange(S)
     return (j <= i) & (j // window == i // window)
 
 
-def true_is_hidden(T, S, window):
-    i, j = _positions(T, S)
-    return ~((j <= i) & (j > i - window))
-
-
-def not_boolean(T, S, window):
-    return torch.ones(T, S).tril(S - T).triu(S - T - window + 1)
-
-
-def additive(T, S, window):
-    i, j = _positions(T, S)
-    hidden = (j > i) | (j <= i - window)
-    return torch.zeros(T, S).masked_fill(hidden, -torch.inf)
-
-
 def transposed(T, S, window):
-    i, j = _positions(T, S)
-    return ((j <= i) & (j > i - window)).T
+    return _mask(T, S, window).T
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -231,13 +180,6 @@ SLIDING_WINDOW_MASK = Exercise(
             MASKS,
         ),
         Mistake(
-            "both-sides-top-left",
-            both_sides_top_left,
-            "the window reaches ahead as well as back, and it starts at the top left; keep only "
-            "the side behind, and put query i at position i + (S − T).",
-            MASKS,
-        ),
-        Mistake(
             "one-more-on-both-sides",
             one_more_on_both_sides,
             "the window holds `window` keys on each side and the query's own; keep only the side "
@@ -281,13 +223,6 @@ SLIDING_WINDOW_MASK = Exercise(
             top_left,
             "the band starts at the top left, so with fewer queries than keys each query sees "
             "keys that are too old; query i stands at position i + (S − T).",
-            MASKS,
-        ),
-        Mistake(
-            "one-too-many-top-left",
-            one_too_many_top_left,
-            "each query sees window + 1 keys, and the band starts at the top left; its own "
-            "position counts as one of the window, and query i stands at position i + (S − T).",
             MASKS,
         ),
         Mistake(
