@@ -1,5 +1,7 @@
 """attention.attention_cost: operations and bytes of one attention call, counted by hand."""
 
+from functools import partial
+
 import torch
 
 from clearhead import attention as library
@@ -59,11 +61,21 @@ def causal_more_queries(draw):
     return _inputs(draw, S + draw.size(2, 20), S, group=1, causal=True)
 
 
-# --- mistakes: the right count with one thing changed -----------------------------------------
+# --- mistakes: one change each to `_count`, or a function of their own --------------------------
 
 
-def _pairs(T, S, causal):
-    return sum(max(0, i + 1 + S - T) for i in range(T)) if causal else T * S
+def _allowed(T, S):
+    """Keys that each query may see, when causal."""
+    return [max(0, i + 1 + S - T) for i in range(T)]
+
+
+def _causal(pairs):
+    """Another count of the pairs when causal."""
+    return partial(_count, pairs=pairs)
+
+
+def _crossings(times):
+    return partial(_count, matrix=lambda B, H, K, T, S, pairs: times * B * H * T * S)
 
 
 def _count(
@@ -76,111 +88,52 @@ def _count(
     bytes_per_value,
     causal,
     *,
-    per_pair=None,
-    pairs=None,
-    values=None,
-    matrix=None,
+    per_pair=lambda D: 4 * D,
+    pairs=lambda T, S: sum(_allowed(T, S)),
+    flop_heads=lambda H, K: H,
+    kv_heads=lambda H, K: K,
+    kv_length=lambda T, S: S,
+    query_sized=2,
+    key_sized=2,
+    matrix=lambda B, H, K, T, S, pairs: 4 * B * H * T * S,
+    width=lambda bytes_per_value: bytes_per_value,
 ):
-    pairs = _pairs(T, S, causal) if pairs is None else pairs
-    values = 2 * B * H * T * D + 2 * B * K * S * D if values is None else values
-    matrix = 4 * B * H * T * S if matrix is None else matrix
-    flops = B * H * pairs * (4 * D if per_pair is None else per_pair)
-    return flops, bytes_per_value * (values + matrix), bytes_per_value * values
+    """As it stands it is right."""
+    n = pairs(T, S) if causal else T * S
+    flops = B * flop_heads(H, K) * n * per_pair(D)
+    values = B * D * (query_sized * H * T + key_sized * kv_heads(H, K) * kv_length(T, S))
+    size = width(bytes_per_value)
+    return flops, size * (values + matrix(B, H, K, T, S, n)), size * values
 
 
-def multiply_add_as_one(**sizes):
-    return _count(**sizes, per_pair=2 * sizes["D"])
+multiply_add_as_one = partial(_count, per_pair=lambda D: 2 * D)
+softmax_counted = partial(_count, per_pair=lambda D: 4 * D + 5)
+kv_heads_in_flops = partial(_count, flop_heads=lambda H, K: K)
+kv_heads_ignored = partial(_count, kv_heads=lambda H, K: H)
+kv_heads_in_matrix = partial(_count, matrix=lambda B, H, K, T, S, pairs: 4 * B * K * T * S)
 
+causal_ignored = _causal(lambda T, S: T * S)
+causal_halves = _causal(lambda T, S: T * S // 2)
+own_key_left_out = _causal(lambda T, S: sum(max(0, n - 1) for n in _allowed(T, S)))
+aligned_top_left = _causal(lambda T, S: sum(min(i + 1, S) for i in range(T)))
+negative_rows = _causal(lambda T, S: sum(i + 1 + S - T for i in range(T)))
+causal_matrix_traffic = partial(_count, matrix=lambda B, H, K, T, S, pairs: 4 * B * H * pairs)
 
-def softmax_counted(**sizes):
-    return _count(**sizes, per_pair=4 * sizes["D"] + 5)
+one_crossing_forgotten = _crossings(3)
+matrix_crosses_twice = _crossings(2)
+matrix_crosses_once = _crossings(1)
+output_forgotten = partial(_count, query_sized=1)
+one_of_keys_and_values = partial(_count, key_sized=1)
+keys_as_long_as_queries = partial(_count, kv_length=lambda T, S: T)
 
-
-def kv_heads_in_flops(**sizes):
-    _, plain, flash = _count(**sizes)
-    return _count(**{**sizes, "H": sizes["K"]})[0], plain, flash
-
-
-def kv_heads_ignored(**sizes):
-    return _count(**{**sizes, "K": sizes["H"]})
-
-
-def kv_heads_in_matrix(**sizes):
-    return _count(**sizes, matrix=4 * sizes["B"] * sizes["K"] * sizes["T"] * sizes["S"])
-
-
-def causal_halves(B, H, K, T, S, D, bytes_per_value, causal):
-    pairs = T * S // 2 if causal else T * S
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, pairs=pairs)
-
-
-def causal_ignored(B, H, K, T, S, D, bytes_per_value, causal):
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, pairs=T * S)
-
-
-def own_key_left_out(B, H, K, T, S, D, bytes_per_value, causal):
-    pairs = sum(max(0, i + S - T) for i in range(T)) if causal else T * S
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, pairs=pairs)
-
-
-def aligned_top_left(B, H, K, T, S, D, bytes_per_value, causal):
-    pairs = sum(min(i + 1, S) for i in range(T)) if causal else T * S
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, pairs=pairs)
-
-
-def negative_rows(B, H, K, T, S, D, bytes_per_value, causal):
-    pairs = sum(i + 1 + S - T for i in range(T)) if causal else T * S
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, pairs=pairs)
-
-
-def causal_matrix_traffic(B, H, K, T, S, D, bytes_per_value, causal):
-    matrix = 4 * B * H * _pairs(T, S, causal)
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, matrix=matrix)
-
-
-def one_crossing_forgotten(**sizes):
-    return _count(**sizes, matrix=3 * sizes["B"] * sizes["H"] * sizes["T"] * sizes["S"])
-
-
-def matrix_crosses_twice(**sizes):
-    return _count(**sizes, matrix=2 * sizes["B"] * sizes["H"] * sizes["T"] * sizes["S"])
-
-
-def matrix_crosses_once(**sizes):
-    return _count(**sizes, matrix=sizes["B"] * sizes["H"] * sizes["T"] * sizes["S"])
+values_for_bytes = partial(_count, width=lambda bytes_per_value: 1)
+always_two_bytes = partial(_count, width=lambda bytes_per_value: 2)
+bits = partial(_count, width=lambda bytes_per_value: 8 * bytes_per_value)
 
 
 def only_the_matrix(**sizes):
     flops, _, flash = _count(**sizes)
-    return flops, _count(**sizes, values=0)[1], flash
-
-
-def output_forgotten(B, H, K, T, S, D, bytes_per_value, causal):
-    values = B * H * T * D + 2 * B * K * S * D
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, values=values)
-
-
-def one_of_keys_and_values(B, H, K, T, S, D, bytes_per_value, causal):
-    values = 2 * B * H * T * D + B * K * S * D
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, values=values)
-
-
-def keys_as_long_as_queries(B, H, K, T, S, D, bytes_per_value, causal):
-    values = 2 * B * H * T * D + 2 * B * K * T * D
-    return _count(B, H, K, T, S, D, bytes_per_value, causal, values=values)
-
-
-def values_for_bytes(**sizes):
-    return _count(**{**sizes, "bytes_per_value": 1})
-
-
-def always_two_bytes(**sizes):
-    return _count(**{**sizes, "bytes_per_value": 2})
-
-
-def bits(**sizes):
-    flops, plain, flash = _count(**sizes)
-    return flops, 8 * plain, 8 * flash
+    return flops, _count(**sizes, query_sized=0, key_sized=0)[1], flash
 
 
 def bytes_swapped(**sizes):
