@@ -150,7 +150,7 @@ def token_heatmaps(
     across = min(count, 2)
     down = -(-count // across)
     figure, grid = plt.subplots(
-        down, across, figsize=(3.7 * across, 3.7 * down), squeeze=False, layout="constrained"
+        down, across, figsize=(3.1 * across, 3.3 * down + 0.5), squeeze=False, layout="constrained"
     )
     for ax in grid.flat[count:]:
         ax.set_visible(False)
@@ -159,9 +159,10 @@ def token_heatmaps(
         _label(ax, "rows", tokens, size)
         _label(ax, "columns", tokens, size)
         ax.tick_params(axis="x", rotation=90)
-        ax.tick_params(labelsize=9)
+        ax.tick_params(labelsize=min(9, 150 / size))  # points: a name a row, no overlap
         ax.set_title(title, fontsize=10)
-    figure.supxlabel("key: the token that is read", fontsize=10)
+    for ax in grid[-1]:
+        ax.set_xlabel("key: the token that is read", fontsize=10)
     figure.supylabel("query: the token that reads", fontsize=10)
-    figure.colorbar(image, ax=grid, shrink=0.6, label="attention weight")
+    figure.colorbar(image, ax=grid, location="bottom", shrink=0.6, label="attention weight")
     return figure

@@ -7,6 +7,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import pytest
 import torch
+
 from clearhead.plots import heatmap, token_heatmaps, use_style
 
 
