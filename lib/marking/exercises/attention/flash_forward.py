@@ -1,6 +1,7 @@
 """attention.flash_forward: exact attention in tiles, never holding the T × S matrix."""
 
 import math
+from functools import partial
 
 import torch
 
@@ -126,12 +127,15 @@ def _blocks(n, size):
     return [slice(i, min(i + size, n)) for i in range(0, n, size)]
 
 
-def _scores(q, k, rows, columns, causal):
-    s = q[..., rows, :] @ k[..., columns, :].mT / math.sqrt(q.shape[-1])
-    if causal:
-        at = torch.arange(rows.start, rows.stop)[:, None] + k.shape[-2] - q.shape[-2]
-        s = s.masked_fill(torch.arange(columns.start, columns.stop) > at, -math.inf)
-    return s
+def _distance(T, S, rows, columns):
+    """How far each key of a tile lies ahead of each query, negative for the past."""
+    return torch.arange(columns.start, columns.stop) - (
+        torch.arange(rows.start, rows.stop)[:, None] + S - T
+    )
+
+
+def _later(T, S, rows, columns):
+    return _distance(T, S, rows, columns) > 0
 
 
 def _zero_if_empty(m):
@@ -145,25 +149,44 @@ def _update(m, l, acc, s, values):  # noqa: E741
     return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
 
 
-def _finish(m, l, acc):  # noqa: E741
-    return acc / torch.where(l == 0, torch.ones_like(l), l)[..., None], m + torch.log(l)
+def _divide(acc, l):  # noqa: E741
+    return acc / torch.where(l == 0, torch.ones_like(l), l)[..., None]
+
+
+def _logsumexp(m, l):  # noqa: E741
+    return m + torch.log(l)
 
 
 def _tiled(
-    q, k, v, block_size, causal, *, scores=_scores, update=_update, finish=_finish, cut=_blocks
+    q,
+    k,
+    v,
+    block_size,
+    causal,
+    *,
+    scale=lambda D: 1 / math.sqrt(D),
+    hidden=_later,
+    fill=-math.inf,
+    cut=_blocks,
+    update=_update,
+    divide=_divide,
+    logsumexp=_logsumexp,
 ):
-    output, logsumexp = [], []
-    for rows in _blocks(q.shape[-2], block_size):
+    """As it stands it is right."""
+    T, S, factor = q.shape[-2], k.shape[-2], scale(q.shape[-1])
+    done = []
+    for rows in _blocks(T, block_size):
         m = torch.full(q[..., rows, 0].shape, -math.inf, dtype=q.dtype)
         l = torch.zeros_like(m)  # noqa: E741
         acc = torch.zeros(*m.shape, v.shape[-1], dtype=q.dtype)
-        for columns in cut(k.shape[-2], block_size):
-            s = scores(q, k, rows, columns, causal)
+        for columns in cut(S, block_size):
+            s = q[..., rows, :] @ k[..., columns, :].mT * factor
+            if causal:
+                s = s.masked_fill(hidden(T, S, rows, columns), fill)
             m, l, acc = update(m, l, acc, s, v[..., columns, :])  # noqa: E741
-        o, lse = finish(m, l, acc)
-        output.append(o)
-        logsumexp.append(lse)
-    return torch.cat(output, dim=-2), torch.cat(logsumexp, dim=-1)
+        done.append((divide(acc, l), logsumexp(m, l)))
+    outputs, sums = zip(*done, strict=True)
+    return torch.cat(outputs, dim=-2), torch.cat(sums, dim=-1)
 
 
 def whole_matrix(q, k, v, block_size, causal):
@@ -175,173 +198,94 @@ def whole_matrix(q, k, v, block_size, causal):
     return torch.exp(s - _zero_if_empty(lse)[..., None]) @ v, lse
 
 
-def no_scale(q, k, v, block_size, causal):
-    return _tiled(q * math.sqrt(q.shape[-1]), k, v, block_size, causal)
+no_scale = partial(_tiled, scale=lambda D: 1.0)
+scaled_twice = partial(_tiled, scale=lambda D: 1 / D)
 
 
-def scaled_twice(q, k, v, block_size, causal):
-    return _tiled(q / math.sqrt(q.shape[-1]), k, v, block_size, causal)
+def _without_rescale(m, l, acc, s, values):  # noqa: E741
+    new_m = torch.maximum(m, s.amax(-1))
+    p = torch.exp(s - _zero_if_empty(new_m)[..., None])
+    return new_m, l + p.sum(-1), acc + p @ values
 
 
-def no_rescale(q, k, v, block_size, causal):
-    def update(m, l, acc, s, values):  # noqa: E741
-        new_m = torch.maximum(m, s.amax(-1))
-        p = torch.exp(s - _zero_if_empty(new_m)[..., None])
-        return new_m, l + p.sum(-1), acc + p @ values
-
-    return _tiled(q, k, v, block_size, causal, update=update)
+def _without_rescale_of_output(m, l, acc, s, values):  # noqa: E741
+    new_m, new_l, _ = _update(m, l, acc, s, values)
+    p = torch.exp(s - _zero_if_empty(new_m)[..., None])
+    return new_m, new_l, acc + p @ values
 
 
-def output_not_rescaled(q, k, v, block_size, causal):
-    def update(m, l, acc, s, values):  # noqa: E741
-        new_m, new_l, _ = _update(m, l, acc, s, values)
-        p = torch.exp(s - _zero_if_empty(new_m)[..., None])
-        return new_m, new_l, acc + p @ values
-
-    return _tiled(q, k, v, block_size, causal, update=update)
+def _to_block_maximum(m, l, acc, s, values):  # noqa: E741
+    new_m = s.amax(-1)
+    shift = _zero_if_empty(new_m)
+    rescale, p = torch.exp(m - shift), torch.exp(s - shift[..., None])
+    return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
 
 
-def block_maximum(q, k, v, block_size, causal):
-    def update(m, l, acc, s, values):  # noqa: E741
-        new_m = s.amax(-1)
-        shift = _zero_if_empty(new_m)
-        rescale, p = torch.exp(m - shift), torch.exp(s - shift[..., None])
-        return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
-
-    return _tiled(q, k, v, block_size, causal, update=update)
+def _without_shift(m, l, acc, s, values):  # noqa: E741
+    p = torch.exp(s)
+    return torch.zeros_like(m), l + p.sum(-1), acc + p @ values
 
 
-def not_shifted(q, k, v, block_size, causal):
-    def update(m, l, acc, s, values):  # noqa: E741
-        p = torch.exp(s)
-        return m, l + p.sum(-1), acc + p @ values
-
-    def finish(m, l, acc):  # noqa: E741
-        return _finish(torch.zeros_like(l), l, acc)
-
-    return _tiled(q, k, v, block_size, causal, update=update, finish=finish)
+def _to_one_maximum(m, l, acc, s, values):  # noqa: E741
+    new_m = torch.maximum(m, s.max())
+    shift = _zero_if_empty(new_m)
+    rescale, p = torch.exp(m - shift), torch.exp(s - shift[..., None])
+    return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
 
 
-def one_maximum_for_all(q, k, v, block_size, causal):
-    def update(m, l, acc, s, values):  # noqa: E741
-        new_m = torch.maximum(m, s.max())
-        shift = _zero_if_empty(new_m)
-        rescale, p = torch.exp(m - shift), torch.exp(s - shift[..., None])
-        return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
-
-    return _tiled(q, k, v, block_size, causal, update=update)
+def _averaged(m, l, acc, s, values):  # noqa: E741
+    """Adds each block's own attention, and counts the blocks."""
+    new_m, _, _ = _update(m, l, acc, s, values)
+    seen = (s > -math.inf).any(-1).to(s.dtype)
+    own = torch.nan_to_num(torch.exp(s - torch.logsumexp(s, -1, keepdim=True)), nan=0.0)
+    return new_m, l + seen, acc + own @ values
 
 
-def mean_of_blocks(q, k, v, block_size, causal):
-    """The average of each block's own attention."""
-
-    def update(m, l, acc, s, values):  # noqa: E741
-        new_m, _, _ = _update(m, l, acc, s, values)
-        seen = (s > -math.inf).any(-1).to(s.dtype)
-        own = torch.nan_to_num(torch.exp(s - torch.logsumexp(s, -1, keepdim=True)), nan=0.0)
-        return new_m, l + seen, acc + own @ values
-
-    return _tiled(q, k, v, block_size, causal, update=update)
+def _nan_if_empty(m, l, acc, s, values):  # noqa: E741
+    new_m = torch.maximum(m, s.amax(-1))
+    rescale, p = torch.exp(m - new_m), torch.exp(s - new_m[..., None])
+    return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
 
 
-def not_divided(q, k, v, block_size, causal):
-    def finish(m, l, acc):  # noqa: E741
-        return acc, m + torch.log(l)
+no_rescale = partial(_tiled, update=_without_rescale)
+output_not_rescaled = partial(_tiled, update=_without_rescale_of_output)
+block_maximum = partial(_tiled, update=_to_block_maximum)
+not_shifted = partial(_tiled, update=_without_shift)
+one_maximum_for_all = partial(_tiled, update=_to_one_maximum)
+mean_of_blocks = partial(_tiled, update=_averaged)
+nan_on_empty = partial(_tiled, update=_nan_if_empty)
 
-    return _tiled(q, k, v, block_size, causal, finish=finish)
-
-
-def logsumexp_without_maximum(q, k, v, block_size, causal):
-    def finish(m, l, acc):  # noqa: E741
-        return _finish(m, l, acc)[0], torch.log(l)
-
-    return _tiled(q, k, v, block_size, causal, finish=finish)
-
-
-def sum_without_logarithm(q, k, v, block_size, causal):
-    def finish(m, l, acc):  # noqa: E741
-        return _finish(m, l, acc)[0], m + l
-
-    return _tiled(q, k, v, block_size, causal, finish=finish)
+not_divided = partial(_tiled, divide=lambda acc, l: acc)  # noqa: E741
+zero_by_zero = partial(_tiled, divide=lambda acc, l: acc / l[..., None])  # noqa: E741
+logsumexp_without_maximum = partial(_tiled, logsumexp=lambda m, l: torch.log(l))  # noqa: E741
+sum_without_logarithm = partial(_tiled, logsumexp=lambda m, l: m + l)  # noqa: E741
 
 
-def last_block_dropped(q, k, v, block_size, causal):
-    def cut(n, size):
-        return [slice(i, i + size) for i in range(0, n - size + 1, size)]
-
-    return _tiled(q, k, v, block_size, causal, cut=cut)
+def _whole_blocks(n, size):
+    return [slice(i, i + size) for i in range(0, n - size + 1, size)]
 
 
-def causal_ignored(q, k, v, block_size, causal):
-    return _tiled(q, k, v, block_size, False)
+def _above_the_tiles_diagonal(T, S, rows, columns):
+    size = rows.stop - rows.start, columns.stop - columns.start
+    return torch.ones(size, dtype=torch.bool).triu(1)
 
 
-def aligned_top_left(q, k, v, block_size, causal):
-    def scores(q, k, rows, columns, causal):
-        s = _scores(q, k, rows, columns, False)
-        if causal:
-            at = torch.arange(rows.start, rows.stop)[:, None]
-            s = s.masked_fill(torch.arange(columns.start, columns.stop) > at, -math.inf)
-        return s
-
-    return _tiled(q, k, v, block_size, causal, scores=scores)
+def _top_left(T, S, rows, columns):
+    return _later(S, S, rows, columns)
 
 
-def triangle_in_every_tile(q, k, v, block_size, causal):
-    def scores(q, k, rows, columns, causal):
-        s = _scores(q, k, rows, columns, False)
-        if causal:
-            s = s.masked_fill(~torch.ones(s.shape[-2:], dtype=torch.bool).tril(), -math.inf)
-        return s
-
-    return _tiled(q, k, v, block_size, causal, scores=scores)
+def _whole_tile_if_any(T, S, rows, columns):
+    return (_distance(T, S, rows, columns)[:1] > 0).any()
 
 
-def own_key_masked(q, k, v, block_size, causal):
-    def scores(q, k, rows, columns, causal):
-        s = _scores(q, k, rows, columns, False)
-        if causal:
-            at = torch.arange(rows.start, rows.stop)[:, None] + k.shape[-2] - q.shape[-2]
-            s = s.masked_fill(torch.arange(columns.start, columns.stop) >= at, -math.inf)
-        return s
-
-    return _tiled(q, k, v, block_size, causal, scores=scores)
-
-
-def diagonal_tiles_skipped(q, k, v, block_size, causal):
-    def scores(q, k, rows, columns, causal):
-        s = _scores(q, k, rows, columns, False)
-        if causal and columns.stop - 1 > rows.start + k.shape[-2] - q.shape[-2]:
-            s = torch.full_like(s, -math.inf)
-        return s
-
-    return _tiled(q, k, v, block_size, causal, scores=scores)
-
-
-def nan_on_empty(q, k, v, block_size, causal):
-    def update(m, l, acc, s, values):  # noqa: E741
-        new_m = torch.maximum(m, s.amax(-1))
-        rescale, p = torch.exp(m - new_m), torch.exp(s - new_m[..., None])
-        return new_m, rescale * l + p.sum(-1), rescale[..., None] * acc + p @ values
-
-    def finish(m, l, acc):  # noqa: E741
-        return acc / l[..., None], m + torch.log(l)
-
-    return _tiled(q, k, v, block_size, causal, update=update, finish=finish)
-
-
-def zero_by_zero(q, k, v, block_size, causal):
-    def finish(m, l, acc):  # noqa: E741
-        return acc / l[..., None], m + torch.log(l)
-
-    return _tiled(q, k, v, block_size, causal, finish=finish)
-
-
-def large_negative_for_infinity(q, k, v, block_size, causal):
-    def scores(q, k, rows, columns, causal):
-        return _scores(q, k, rows, columns, causal).clamp(min=-1e9)
-
-    return _tiled(q, k, v, block_size, causal, scores=scores)
+last_block_dropped = partial(_tiled, cut=_whole_blocks)
+causal_ignored = partial(_tiled, hidden=lambda T, S, rows, columns: torch.tensor(False))
+aligned_top_left = partial(_tiled, hidden=_top_left)
+triangle_in_every_tile = partial(_tiled, hidden=_above_the_tiles_diagonal)
+own_key_masked = partial(_tiled, hidden=lambda *tile: _distance(*tile) >= 0)
+next_key_seen = partial(_tiled, hidden=lambda *tile: _distance(*tile) > 1)
+diagonal_tiles_skipped = partial(_tiled, hidden=_whole_tile_if_any)
+large_negative_for_infinity = partial(_tiled, fill=-1e9)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -414,8 +358,13 @@ def filled_in_place(q, k, v, block_size, causal):
     return output, lse
 
 
-PAGE = "attention/04_online_softmax"
-MASKS = "attention/03_masks_heads_positions"
+THREE_NUMBERS = "attention/04_online_softmax#what-do-three-running-numbers-do-with-four-keys"
+TILES = "attention/04_online_softmax#from-numbers-to-tiles"
+MEMORY = "attention/04_online_softmax#what-is-really-held-in-memory"
+MERGING = "attention/04_online_softmax#why-can-partial-results-be-merged-in-any-order"
+CAUSAL = "attention/03_masks_heads_positions#what-is-causal-when-there-are-fewer-queries-than-keys"
+EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
+SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
 
 FLASH_FORWARD = Exercise(
     id="attention.flash_forward",
@@ -456,54 +405,54 @@ FLASH_FORWARD = Exercise(
             whole_matrix,
             "the numbers are right, but the whole T × S matrix is built at once, which is what "
             "this algorithm exists to avoid; keep one tile of scores at a time.",
-            PAGE,
+            MEMORY,
         ),
         Mistake(
             "no-scale",
             no_scale,
             "the scores are not divided by √D, so they spread as √D and the softmax hardens.",
-            "attention/02_scale",
+            SCALE,
         ),
         Mistake(
             "scaled-twice",
             scaled_twice,
             "the scores are divided by √D twice, so by D; divide once.",
-            "attention/02_scale",
+            SCALE,
         ),
         Mistake(
             "no-rescale",
             no_rescale,
             "earlier blocks are summed against an older maximum and never brought to the new one; "
             "rescale the sum and the output whenever the maximum grows.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "output-not-rescaled",
             output_not_rescaled,
             "the sum is brought to the new maximum and the output is not, so early values weigh "
             "too much; rescale both by the same factor.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "block-maximum",
             block_maximum,
             "the maximum of the latest block replaces the running one, and the rescaling "
             "overflows when an earlier block was far larger; keep the larger of the two.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "not-shifted",
             not_shifted,
             "exp is taken of the scores as they are, which overflows for large ones and gives 0/0 "
             "for very negative ones; subtract the running maximum of the row.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "one-maximum-for-all",
             one_maximum_for_all,
             "one maximum is taken over a whole tile, and a row far below it underflows to zero; "
             "each query has its own.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "mean-of-blocks",
@@ -511,88 +460,95 @@ FLASH_FORWARD = Exercise(
             "every block gets a softmax of its own and the results are averaged, so a block of "
             "small scores counts as much as one of large scores; weigh blocks by their sums of "
             "exponentials.",
-            PAGE,
+            MERGING,
         ),
         Mistake(
             "not-divided",
             not_divided,
             "the output is not divided by the sum of exponentials; do that once, after the last "
             "block.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "logsumexp-without-maximum",
             logsumexp_without_maximum,
             "the log-sum-exp lacks the maximum that was subtracted; add it to the logarithm of "
             "the sum.",
-            PAGE,
+            MERGING,
         ),
         Mistake(
             "sum-without-logarithm",
             sum_without_logarithm,
             "the maximum is added to the sum itself; add it to the logarithm of the sum.",
-            PAGE,
+            MERGING,
         ),
         Mistake(
             "last-block-dropped",
             last_block_dropped,
             "keys left over after the last full block are never read; let the last block be "
             "shorter.",
-            PAGE,
+            TILES,
         ),
         Mistake(
             "causal-ignored",
             causal_ignored,
             "causal changes nothing, so queries see the future.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "aligned-top-left",
             aligned_top_left,
             "query i sees keys 0 … i even when there are more keys than queries; the last query "
             "stands at the last key, so the diagonal moves by S − T.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "triangle-in-every-tile",
             triangle_in_every_tile,
             "every tile is masked by the same small triangle; compare positions in the whole "
             "sequence, so add where the tile starts.",
-            PAGE,
+            TILES,
+        ),
+        Mistake(
+            "next-key-seen",
+            next_key_seen,
+            "each query sees one key too many, the next token; hide every key after its own "
+            "position.",
+            TILES,
         ),
         Mistake(
             "own-key-masked",
             own_key_masked,
             "a query does not see the key at its own position; the diagonal is allowed.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "diagonal-tiles-skipped",
             diagonal_tiles_skipped,
             "tiles that the diagonal crosses are skipped as a whole, with keys in them that may be "
             "seen; skip only tiles that lie wholly in the future, and mask the others.",
-            PAGE,
+            TILES,
         ),
         Mistake(
             "nan-on-empty",
             nan_on_empty,
             "a row that has seen only −∞ gives −∞ − (−∞) = NaN, and every later block inherits "
             "it; for such a row subtract 0, and divide by 1.",
-            PAGE,
+            TILES,
         ),
         Mistake(
             "zero-by-zero",
             zero_by_zero,
             "a row that sees no key at all is divided 0/0 = NaN at the end; its output is 0 and "
             "its log-sum-exp −∞.",
-            MASKS,
+            EMPTY,
         ),
         Mistake(
             "large-negative-for-infinity",
             large_negative_for_infinity,
             "masked scores are a large negative number, so a row that sees no key averages keys "
             "it may not see; its output is 0 and its log-sum-exp −∞.",
-            MASKS,
+            EMPTY,
         ),
     ),
     alternatives=(strips, merged_by_logsumexp, filled_in_place),
@@ -607,5 +563,5 @@ FLASH_FORWARD = Exercise(
         "start + r, which stands at key position start + r + S − T. Then look at a row whose every "
         "score is −∞: what is its l, what do you divide by, and what is the logarithm of 0?",
     ),
-    read=PAGE,
+    read=TILES,
 )

@@ -182,6 +182,13 @@ def output_divided(m, l, acc, scores, values):  # noqa: E741
     return new_m, new_l, new_acc / new_l.masked_fill(new_l == 0, 1.0)[..., None]
 
 
+def kept_normalised(m, l, acc, scores, values):  # noqa: E741
+    new_m, rescale, p = _parts(m, scores)
+    new_l = rescale * l + p.sum(-1)
+    new_acc = (rescale * l)[..., None] * acc + p @ values
+    return new_m, new_l, new_acc / new_l.masked_fill(new_l == 0, 1.0)[..., None]
+
+
 def block_normalised(m, l, acc, scores, values):  # noqa: E741
     new_m, rescale, p = _parts(m, scores)
     total = p.sum(-1)
@@ -226,7 +233,8 @@ def by_nan_to_num(m, l, acc, scores, values):  # noqa: E741
     )
 
 
-PAGE = "attention/04_online_softmax"
+THREE_NUMBERS = "attention/04_online_softmax#what-do-three-running-numbers-do-with-four-keys"
+TILES = "attention/04_online_softmax#from-numbers-to-tiles"
 
 ONLINE_SOFTMAX_UPDATE = Exercise(
     id="attention.online_softmax_update",
@@ -260,91 +268,98 @@ ONLINE_SOFTMAX_UPDATE = Exercise(
             no_rescale,
             "what was summed before is added as it is, though it was measured against the old "
             "maximum; bring both l and acc to the new maximum first.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "output-not-rescaled",
             output_not_rescaled,
             "l is brought to the new maximum and acc is not, so old values weigh too much; "
             "rescale both by the same factor.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "sum-not-rescaled",
             sum_not_rescaled,
             "acc is brought to the new maximum and l is not, so the weights no longer sum to 1; "
             "rescale both by the same factor.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "rescale-inverted",
             rescale_inverted,
             "the old sums are multiplied by exp(new − old), which grows them; they shrink when the "
             "maximum grows, so the exponent is old − new.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "block-maximum",
             block_maximum,
             "the new m is the maximum of this block alone, and the rescaling overflows when an "
             "earlier score was far larger; keep the larger of m and the block's maximum.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "block-shifted-by-itself",
             block_shifted_by_itself,
             "the block's scores are measured against the block's own maximum, the old sums "
             "against the running one; measure both against the new m.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "block-shifted-by-old-maximum",
             block_shifted_by_old_maximum,
             "the block's scores are measured against the old m, the old sums against the new one; "
             "measure both against the new m.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "not-shifted",
             not_shifted,
             "exp is taken of the scores as they are, which overflows for large ones and does not "
             "fit the m that is returned; subtract the new m first.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "one-maximum-for-all",
             one_maximum_for_all,
             "one maximum is taken over the whole block; a row far below it underflows to zero. "
             "Each row has its own.",
-            PAGE,
+            THREE_NUMBERS,
         ),
         Mistake(
             "nan-on-empty",
             nan_on_empty,
             "a row that has seen only −∞ gives −∞ − (−∞) = NaN; such a row keeps m = −∞, l = 0 and "
             "acc = 0.",
-            PAGE,
+            TILES,
         ),
         Mistake(
             "large-negative-for-infinity",
             large_negative_for_infinity,
             "−∞ is replaced by a large negative number, so a row that has seen only −∞ counts its "
             "masked keys; such a row keeps m = −∞, l = 0 and acc = 0.",
-            PAGE,
+            TILES,
         ),
         Mistake(
             "output-divided",
             output_divided,
             "acc comes back divided by l, so the next block would be added to the wrong thing; "
             "divide once, after the last block.",
-            PAGE,
+            THREE_NUMBERS,
+        ),
+        Mistake(
+            "kept-normalised",
+            kept_normalised,
+            "acc is taken to be divided by l already, and is divided again at the end, as the "
+            "first FlashAttention did; here acc stays undivided until the last block is in.",
+            THREE_NUMBERS,
         ),
         Mistake(
             "block-normalised",
             block_normalised,
             "the block's weights are divided by their own sum before they meet the values; leave "
             "them undivided, l remembers the sum.",
-            PAGE,
+            THREE_NUMBERS,
         ),
     ),
     alternatives=(old_state_as_one_more_key, key_by_key, by_nan_to_num),
@@ -359,5 +374,5 @@ ONLINE_SOFTMAX_UPDATE = Exercise(
         "row any finite number will do in place of −∞, and exp(−∞) then gives the zeros you want. "
         "Return the true maximum all the same.",
     ),
-    read=PAGE,
+    read=THREE_NUMBERS,
 )

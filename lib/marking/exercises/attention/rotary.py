@@ -154,6 +154,12 @@ def pairings_mixed(x, positions, theta):
     return x * angles.cos().to(x.dtype) + rotated * angles.sin().to(x.dtype)
 
 
+def angles_not_interleaved(x, positions, theta):
+    angles = _right(x, positions, theta).repeat(1, 1, 1, 2)
+    rotated = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
+    return x * angles.cos().to(x.dtype) + rotated * angles.sin().to(x.dtype)
+
+
 def neighbours_in_halves_out(x, positions, theta):
     angles = _right(x, positions, theta)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
@@ -206,7 +212,9 @@ def pair_by_pair(x, positions, theta):
     return y
 
 
-PAGE = "attention/03_masks_heads_positions"
+ROPE = "attention/03_masks_heads_positions#rope-why-do-only-differences-count"
+PAIRS = "attention/03_masks_heads_positions#half-split-and-interleaved-one-permutation-apart"
+POSITIONS = "attention/03_masks_heads_positions#positions-are-not-always-0-1-2-"
 
 ROTARY = Exercise(
     id="attention.rotary",
@@ -232,61 +240,61 @@ ROTARY = Exercise(
             "identity",
             identity,
             "x comes back as it went in; turn each pair of features by its angle.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "half-exponent",
             half_exponent,
             "the exponent of theta is −i/D, so the angles fall off half as fast as they should; "
             "pair i has the exponent −2i/D.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "double-exponent",
             double_exponent,
             "the 2i of the exponent is divided by the number of pairs, D/2, so the angles fall "
             "off twice as fast; divide it by D.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "growing-frequencies",
             growing_frequencies,
             "the exponent of theta is positive, so later pairs turn faster; it is −2i/D, and they "
             "turn more slowly.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "pairs-from-one",
             pairs_from_one,
             "pairs are numbered from 1, so no pair turns by the whole position; number them from 0 "
             "(where the paper counts from 1 it writes i − 1).",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "theta-ignored",
             theta_ignored,
             "theta is taken as 10000 whatever is passed; use the argument.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "positions-from-one",
             positions_from_one,
             "one is added to the positions; position 0 is not turned at all.",
-            PAGE,
+            POSITIONS,
         ),
         Mistake(
             "positions-ignored",
             positions_ignored,
             "tokens are counted 0, 1, 2, … in place of reading positions; a token that continues "
             "a cache or follows padding is then turned by the wrong angle.",
-            PAGE,
+            POSITIONS,
         ),
         Mistake(
             "first-row-for-all",
             first_row_for_all,
             "the positions of the first row of the batch are used for every row; each row has its "
             "own.",
-            PAGE,
+            POSITIONS,
         ),
         Mistake(
             "backwards",
@@ -294,41 +302,49 @@ ROTARY = Exercise(
             "every pair is turned by minus its angle; the first of a pair becomes a·cos − b·sin. "
             "Scores among your own queries and keys stay the same, but a checkpoint trained the "
             "other way breaks.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "no-minus",
             no_minus,
             "both halves add the sine term, which is no rotation and changes the length of a "
             "pair; one of the two terms is subtracted.",
-            PAGE,
+            ROPE,
         ),
         Mistake(
             "interleaved",
             interleaved,
             "neighbours 2i and 2i + 1 are paired, as in the paper; here feature i goes with i + "
             "D/2, as in Llama.",
-            PAGE,
+            PAIRS,
         ),
         Mistake(
             "pairings-mixed",
             pairings_mixed,
             "halves are paired, but the angles are repeated for neighbours, so the two of a pair "
             "turn by different angles; repeat the whole list of angles once for each half.",
-            PAGE,
+            PAIRS,
+        ),
+        Mistake(
+            "angles-not-interleaved",
+            angles_not_interleaved,
+            "neighbours are paired, but the list of angles is repeated once for each half, so the "
+            "two of a pair turn by different angles; here feature i goes with i + D/2, and that "
+            "order of angles fits.",
+            ROPE,
         ),
         Mistake(
             "neighbours-in-halves-out",
             neighbours_in_halves_out,
             "pairs are read as neighbours and written as halves, which reorders the features; "
             "read and write feature i with i + D/2.",
-            PAGE,
+            PAIRS,
         ),
         Mistake(
             "halves-swapped",
             halves_swapped,
             "the turned halves are joined in the wrong order; a·cos − b·sin comes first.",
-            PAGE,
+            PAIRS,
         ),
         Mistake(
             "angles-in-float32",
@@ -336,7 +352,7 @@ ROTARY = Exercise(
             "the angles are computed in float32, whose numbers near 100,000 are 0.008 apart, so "
             "far positions turn by a visibly wrong angle; compute them in float64 and round cos "
             "and sin.",
-            PAGE,
+            ROPE,
         ),
     ),
     alternatives=(rotate_half, complex_numbers, pair_by_pair),
@@ -350,5 +366,5 @@ ROTARY = Exercise(
         "halves, the cosine once and the sine once; draw the rotation of a point by 90° to see "
         "where the minus sign goes. Then join the halves in the order you cut them.",
     ),
-    read=PAGE,
+    read=ROPE,
 )
