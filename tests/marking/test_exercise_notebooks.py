@@ -133,3 +133,15 @@ def test_links_to_lessons_lead_somewhere(path):
     assert targets
     for target in targets:
         assert (path.parent / target).is_file(), target
+
+
+@pytest.mark.parametrize("exercise", exercises().values(), ids=lambda e: e.id)
+def test_where_to_read_is_a_page_and_a_heading_that_exist(exercise):
+    for target in {exercise.read, *(mistake.read for mistake in exercise.mistakes)}:
+        page, _, anchor = target.partition("#")
+        text = (ROOT / "chapters" / f"{page}.md").read_text(encoding="utf-8")
+        headings = re.findall(
+            r"^#{1,3} (.+)$", re.sub(r"^```.*?^```", "", text, flags=re.M | re.S), re.M
+        )
+        slugs = {re.sub(r"[^\w\- ]", "", h.lower().replace(" ", "-")) for h in headings}
+        assert not anchor or anchor in slugs, target

@@ -174,8 +174,9 @@ def counted_on_a_mask(B, H, K, T, S, D, bytes_per_value, causal):
     return flops, flash + 4 * mask.numel() * B * H * bytes_per_value, flash
 
 
-PAGE = "attention/04_online_softmax"
-HEADS = "attention/03_masks_heads_positions"
+BYTES = "attention/04_online_softmax#what-does-it-save-bytes-not-flops"
+SHARED = "attention/03_masks_heads_positions#why-can-heads-share-keys-and-values"
+CAUSAL = "attention/03_masks_heads_positions#what-is-causal-when-there-are-fewer-queries-than-keys"
 
 ATTENTION_COST = Exercise(
     id="attention.attention_cost",
@@ -201,141 +202,141 @@ ATTENTION_COST = Exercise(
             multiply_add_as_one,
             "flops is half of what it should be: a multiply-add is two operations, and there are "
             "two matrix products, scores and output; count both twos.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "softmax-counted",
             softmax_counted,
             "the softmax's own operations are counted; here flops is the two matrix products "
             "alone.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "kv-heads-in-flops",
             kv_heads_in_flops,
             "flops uses K heads; every one of the H query heads computes its own scores, shared "
             "keys or not.",
-            HEADS,
+            SHARED,
         ),
         Mistake(
             "kv-heads-ignored",
             kv_heads_ignored,
             "the bytes of keys and values are counted for H heads; there are only K of them, "
             "which is what grouped heads are for.",
-            HEADS,
+            SHARED,
         ),
         Mistake(
             "kv-heads-in-matrix",
             kv_heads_in_matrix,
             "the score matrix is counted for K heads; every one of the H query heads has its own.",
-            HEADS,
+            SHARED,
         ),
         Mistake(
             "causal-halves",
             causal_halves,
             "causal is counted as T·S/2; count the allowed pairs: the diagonal belongs to them, "
             "and against a cache nearly all are allowed.",
-            PAGE,
+            CAUSAL,
         ),
         Mistake(
             "causal-ignored",
             causal_ignored,
             "causal does not change flops; only allowed pairs take part in the products.",
-            PAGE,
+            CAUSAL,
         ),
         Mistake(
             "own-key-left-out",
             own_key_left_out,
             "a query's own position is not counted among the keys it sees; the diagonal is "
             "allowed.",
-            HEADS,
+            CAUSAL,
         ),
         Mistake(
             "aligned-top-left",
             aligned_top_left,
             "query i is taken to see i + 1 keys; the last query stands at the last key, so it sees "
             "i + 1 + S − T.",
-            HEADS,
+            CAUSAL,
         ),
         Mistake(
             "negative-rows",
             negative_rows,
             "queries that stand before the first key are counted with a negative number of keys; "
             "they see none.",
-            HEADS,
+            CAUSAL,
         ),
         Mistake(
             "causal-matrix-traffic",
             causal_matrix_traffic,
             "the matrix's bytes shrink with causal; the plain version fills in all T·S places, "
             "masked or not.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "one-crossing-forgotten",
             one_crossing_forgotten,
             "three crossings of the T × S matrix are counted; there are four: scores written, "
             "scores read, weights written, weights read.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "matrix-crosses-twice",
             matrix_crosses_twice,
             "the T × S matrix is counted as written once and read once; scores and weights are two "
             "such matrices, so there are four crossings.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "matrix-crosses-once",
             matrix_crosses_once,
             "the T × S matrix is counted once, as room in memory; traffic counts each writing and "
             "each reading of scores and of weights, four crossings.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "only-the-matrix",
             only_the_matrix,
             "bytes_plain holds the T × S matrix alone; q, k, v and the output cross memory as "
             "well.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "output-forgotten",
             output_forgotten,
             "the output is not counted; it is written once and is as large as q.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "one-of-keys-and-values",
             one_of_keys_and_values,
             "only one of keys and values is counted; both are read.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "keys-as-long-as-queries",
             keys_as_long_as_queries,
             "keys and values are counted with length T; they have length S.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "values-for-bytes",
             values_for_bytes,
             "values are counted in place of bytes; multiply by bytes_per_value.",
-            PAGE,
+            BYTES,
         ),
         Mistake(
             "always-two-bytes",
             always_two_bytes,
             "two bytes a value are assumed; use bytes_per_value.",
-            PAGE,
+            BYTES,
         ),
-        Mistake("bits", bits, "bits are counted; bytes_per_value is in bytes already.", PAGE),
+        Mistake("bits", bits, "bits are counted; bytes_per_value is in bytes already.", BYTES),
         Mistake(
             "bytes-swapped",
             bytes_swapped,
             "bytes_plain and bytes_flash have changed places; the order is flops, bytes_plain, "
             "bytes_flash.",
-            PAGE,
+            BYTES,
         ),
     ),
     alternatives=(pair_by_pair, closed_form, counted_on_a_mask),
@@ -348,5 +349,5 @@ ATTENTION_COST = Exercise(
         "versions. Which two have K in the shape? In the plain version two more tensors, of one "
         "shape, are each written and then read again.",
     ),
-    read=PAGE,
+    read=BYTES,
 )
