@@ -135,6 +135,21 @@ def test_it_gives_zeros_whichever_kernel_torch_picks(backend, kind, dtype, close
     close(fast, with_gradients(scaled_dot_product, q, k, v, upstream, mask=mask))
 
 
+@pytest.mark.parametrize("term", ["random", "float mask", "mask and bias", "nothing allowed"])
+def test_it_gives_zeros_even_where_the_kernel_underneath_would_give_nan(term, monkeypatch, close):
+    def kernel(q, k, v, *, attn_mask, scale, enable_gqa):
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        if attn_mask.dtype == torch.bool:
+            return scores.masked_fill(~attn_mask, -torch.inf).softmax(-1) @ v
+        return (scores + attn_mask).softmax(-1) @ v
+
+    q, k, v, upstream = inputs(7, 9, torch.float64)
+    terms = {n: x if x.dtype == torch.bool else x.double() for n, x in TERMS[term](7, 9).items()}
+    expected = with_gradients(scaled_dot_product, q, k, v, upstream, **terms)
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", kernel)
+    close(with_gradients(attention, q, k, v, upstream, **terms), expected)
+
+
 def test_a_query_that_may_see_nothing_leaves_no_trace_in_the_gradients_of_keys_and_values():
     q, k, v, upstream = inputs(3, 4, torch.float64)
     mask = torch.ones(3, 4, dtype=torch.bool)

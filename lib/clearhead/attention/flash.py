@@ -106,15 +106,14 @@ def flash_backward(
     precise = torch.promote_types(q.dtype, torch.float32)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     delta = (d_output.to(precise) * output.to(precise)).sum(-1)  # equation (4)
-    shift = logsumexp.masked_fill(logsumexp == -torch.inf, 0.0)  # an empty row: exp(-inf - 0) = 0
     dq, dk, dv = (torch.zeros_like(x, dtype=precise) for x in (q, k, v))
     for columns in _blocks(0, S, block_size):
+        # The first query that sees the block; one that sees no key at all is in no tile.
         first_query = max(0, columns.start - (S - T)) if causal else 0
         for rows in _blocks(first_query, T, block_size):
             do = d_output[..., rows, :].to(precise)
-            p = torch.exp(
-                _tile_scores(q, k, rows, columns, causal, scale) - shift[..., rows, None]
-            )  # equation (2)
+            scores = _tile_scores(q, k, rows, columns, causal, scale)
+            p = torch.exp(scores - logsumexp[..., rows, None])  # equation (2)
             dp = do @ v[..., columns, :].to(precise).mT
             ds = p * (dp - delta[..., rows, None]) * scale
             dv[..., columns, :] += p.mT @ do  # equation (3)
