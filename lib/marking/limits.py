@@ -87,6 +87,11 @@ class WatchSizes(TorchDispatchMode):
         super().__init__()
         self.largest = 0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled here; with True torch would load its compiler, a second's work."""
+        return False
+
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         for item in out if isinstance(out, tuple | list) else (out,):
@@ -98,8 +103,8 @@ class WatchSizes(TorchDispatchMode):
 
 @functools.cache
 def load_watch() -> None:
-    """Use `WatchSizes` once. The first time, torch loads a second's worth of modules, which must
-    not count against the learner's time limit."""
+    """Use `WatchSizes` once. What a version of torch loads the first time must not count against
+    the learner's time limit."""
     with WatchSizes():
         torch.zeros(1)
 
