@@ -1,5 +1,7 @@
 """attention.rotary: turn pairs of features by an angle that grows with the position, half-split."""
 
+from functools import partial
+
 import torch
 
 from clearhead import attention as library
@@ -69,113 +71,89 @@ def not_contiguous(draw):
     return {"x": x, "positions": draw.increasing(B, T, start=2), "theta": 10000.0}
 
 
-# --- mistakes, written as people write them --------------------------------------------------
+# --- mistakes: one change each to `_rotated`, or a function of their own ------------------------
 
 
-def _angles(x, positions, exponent, theta):
-    """B 1 T D/2."""
-    return positions.double()[:, None, :, None] * theta**exponent
-
-
-def _pairs(x):
-    return torch.arange(x.shape[-1] // 2, dtype=torch.float64)
-
-
-def _turn(x, angles):
+def _halves(x, angles):
     a, b = x.chunk(2, dim=-1)
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
 
 
-def _right(x, positions, theta):
-    return _angles(x, positions, -2 * _pairs(x) / x.shape[-1], theta)
+def _rotated(
+    x,
+    positions,
+    theta,
+    *,
+    at=lambda positions, x: positions,
+    base=lambda theta: theta,
+    exponent=lambda i, D: -2 * i / D,
+    dtype=torch.float64,
+    turn=_halves,
+):
+    """As it stands it is right. The angles are B 1 T D/2."""
+    D = x.shape[-1]
+    frequencies = base(theta) ** exponent(torch.arange(D // 2, dtype=dtype), D)
+    return turn(x, at(positions, x)[:, None, :, None].to(dtype) * frequencies)
 
 
 def identity(x, positions, theta):
     return x.clone()
 
 
-def half_exponent(x, positions, theta):
-    return _turn(x, _angles(x, positions, -_pairs(x) / x.shape[-1], theta))
+half_exponent = partial(_rotated, exponent=lambda i, D: -i / D)
+double_exponent = partial(_rotated, exponent=lambda i, D: -2 * i / (D // 2))
+growing_frequencies = partial(_rotated, exponent=lambda i, D: 2 * i / D)
+pairs_from_one = partial(_rotated, exponent=lambda i, D: -2 * (i + 1) / D)
+theta_ignored = partial(_rotated, base=lambda theta: 10000.0)
+angles_in_float32 = partial(_rotated, dtype=torch.float32)
+
+positions_from_one = partial(_rotated, at=lambda positions, x: positions + 1)
+positions_ignored = partial(
+    _rotated, at=lambda positions, x: torch.arange(x.shape[2]).expand(x.shape[0], -1)
+)
+first_row_for_all = partial(_rotated, at=lambda positions, x: positions[:1])
 
 
-def double_exponent(x, positions, theta):
-    return _turn(x, _angles(x, positions, -2 * _pairs(x) / (x.shape[-1] // 2), theta))
-
-
-def growing_frequencies(x, positions, theta):
-    return _turn(x, _angles(x, positions, 2 * _pairs(x) / x.shape[-1], theta))
-
-
-def pairs_from_one(x, positions, theta):
-    return _turn(x, _angles(x, positions, -2 * (_pairs(x) + 1) / x.shape[-1], theta))
-
-
-def theta_ignored(x, positions, theta):
-    return _turn(x, _right(x, positions, 10000.0))
-
-
-def positions_from_one(x, positions, theta):
-    return _turn(x, _right(x, positions + 1, theta))
-
-
-def positions_ignored(x, positions, theta):
-    counted = torch.arange(x.shape[2]).expand(x.shape[0], -1)
-    return _turn(x, _right(x, counted, theta))
-
-
-def first_row_for_all(x, positions, theta):
-    return _turn(x, _right(x, positions[:1], theta))
-
-
-def backwards(x, positions, theta):
-    return _turn(x, -_right(x, positions, theta))
-
-
-def no_minus(x, positions, theta):
-    angles = _right(x, positions, theta)
-    cos = torch.cat((angles, angles), -1).cos().to(x.dtype)
-    sin = torch.cat((angles, angles), -1).sin().to(x.dtype)
+def _no_minus(x, angles):
+    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, b = x.chunk(2, dim=-1)
-    return x * cos + torch.cat((b, a), -1) * sin
+    return torch.cat((a * cos + b * sin, b * cos + a * sin), dim=-1)
 
 
-def interleaved(x, positions, theta):
-    angles = _right(x, positions, theta)
+def _neighbours(x, angles):
     cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
     a, b = x[..., 0::2], x[..., 1::2]
     return torch.stack((a * cos - b * sin, a * sin + b * cos), dim=-1).flatten(-2)
 
 
-def pairings_mixed(x, positions, theta):
-    angles = _right(x, positions, theta).repeat_interleave(2, dim=-1)
+def _halves_by_neighbours_angles(x, angles):
+    angles = angles.repeat_interleave(2, dim=-1)
     a, b = x.chunk(2, dim=-1)
-    rotated = torch.cat((-b, a), dim=-1)
-    return x * angles.cos().to(x.dtype) + rotated * angles.sin().to(x.dtype)
+    return x * angles.cos().to(x.dtype) + torch.cat((-b, a), -1) * angles.sin().to(x.dtype)
 
 
-def angles_not_interleaved(x, positions, theta):
-    angles = _right(x, positions, theta).repeat(1, 1, 1, 2)
+def _neighbours_by_halves_angles(x, angles):
+    angles = angles.repeat(1, 1, 1, 2)
     rotated = torch.stack((-x[..., 1::2], x[..., 0::2]), dim=-1).flatten(-2)
     return x * angles.cos().to(x.dtype) + rotated * angles.sin().to(x.dtype)
 
 
-def neighbours_in_halves_out(x, positions, theta):
-    angles = _right(x, positions, theta)
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., 0::2], x[..., 1::2]
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+def _neighbours_to_halves(x, angles):
+    return _halves(torch.cat((x[..., 0::2], x[..., 1::2]), dim=-1), angles)
 
 
-def halves_swapped(x, positions, theta):
-    a, b = _turn(x, _right(x, positions, theta)).chunk(2, dim=-1)
-    return torch.cat((b, a), dim=-1)
+def _swapped(x, angles):
+    return torch.cat(_halves(x, angles).chunk(2, dim=-1)[::-1], dim=-1)
 
 
-def angles_in_float32(x, positions, theta):
-    D = x.shape[-1]
-    inverse = 1.0 / (theta ** (torch.arange(0, D, 2).float() / D))
-    return _turn(x, positions[:, None, :, None].float() * inverse)
+backwards = partial(_rotated, turn=lambda x, angles: _halves(x, -angles))
+no_minus = partial(_rotated, turn=_no_minus)
+interleaved = partial(_rotated, turn=_neighbours)
+pairings_mixed = partial(_rotated, turn=_halves_by_neighbours_angles)
+angles_not_interleaved = partial(_rotated, turn=_neighbours_by_halves_angles)
+neighbours_in_halves_out = partial(_rotated, turn=_neighbours_to_halves)
+halves_swapped = partial(_rotated, turn=_swapped)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -214,7 +192,7 @@ def pair_by_pair(x, positions, theta):
 
 ROPE = "attention/03_masks_heads_positions#rope-why-do-only-differences-count"
 PAIRS = "attention/03_masks_heads_positions#half-split-and-interleaved-one-permutation-apart"
-POSITIONS = "attention/03_masks_heads_positions#positions-are-not-always-0-1-2-"
+POSITIONS = "attention/03_masks_heads_positions#positions-are-not-always-0-1-2"
 
 ROTARY = Exercise(
     id="attention.rotary",
