@@ -99,7 +99,7 @@ def _entry(node, path: str) -> list[str]:
         f"## {node.name}",
         f"```python\n{signature(node)}\n```",
         _docstring(node),
-        f":::{{dropdown}} Source of `{node.name}`\n:open:\n{include}```\n:::",
+        include + "```",
     ]
 
 
