@@ -1,6 +1,6 @@
 # Verbs only; the logic is in tooling/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help book serve test check sync release bench clean
+.PHONY: help book serve test check sync release bench links clean
 export PYTHON
 
 RUN = sh tooling/run.sh
@@ -28,6 +28,9 @@ release:  ## generate the learners' notebooks from solutions/
 
 bench:    ## measure, and write benchmarks/results/
 	@$(RUN) dev tooling.bench
+
+links:    ## ask every cited address whether it still answers (needs a network)
+	@$(RUN) book,grade tooling.build linkcheck
 
 clean:    ## remove the built site (the environment stays)
 	@rm -rf _build chapters/library
