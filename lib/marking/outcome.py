@@ -45,13 +45,14 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
     """Run `answer` on a copy of the case's inputs and judge what comes back."""
     inputs = copy_inputs(case.inputs)
     printed = io.StringIO()
+    calls = WatchCalls(exercise.forbidden) if exercise.forbidden else contextlib.nullcontext()
     sizes = contextlib.nullcontext()
     if exercise.largest:
         load_watch()
         sizes = WatchSizes()
     try:
         with undisturbed(), contextlib.redirect_stdout(printed), time_limit(seconds):
-            with WatchCalls(exercise.forbidden), sizes:
+            with calls, sizes:
                 value = answer(**inputs)
     except OutOfTime:
         text = f"No answer after {seconds:g} s: is there a loop that never ends?"

@@ -55,23 +55,27 @@ def torch_softmax(scores, axis):
     return torch.softmax(scores, axis)
 
 
+def times_mask(weights, mask, q):
+    return weights if mask is None else weights * mask
+
+
 def attend(
     q,
     k,
     v,
     mask,
     *,
+    product=lambda q, k: q @ k.mT,
     scale=root_of_d,
     hide=minus_infinity,
     axis=-1,
     normalise=softmax,
-    after=lambda weights, mask: weights,
+    after=lambda weights, mask, q: weights,
+    back=lambda output, weights, scores: (output, weights),
 ):
     """Output and weights. As it stands it is right, fully masked rows included."""
-    scores = q @ k.mT * scale(q, k, v)
+    scores = product(q, k) * scale(q, k, v)
     if mask is not None:
         scores = hide(scores, mask)
-    weights = normalise(scores, axis)
-    if mask is not None:
-        weights = after(weights, mask)
-    return weights @ v, weights
+    weights = after(normalise(scores, axis), mask, q)
+    return back(weights @ v, weights, scores)

@@ -100,10 +100,14 @@ def _tiled(x, H):
     return x.repeat(1, H // x.shape[1], 1, 1)
 
 
-def _grouped(q, k, v, mask, *, keys=_neighbours, values=_neighbours, **changes):
+def _output(output, weights, scores):
+    return output
+
+
+def _grouped(q, k, v, mask, *, keys=_neighbours, values=_neighbours, back=_output, **changes):
     """As it stands it is right; `keys` and `values` share the heads, the rest is for `attend`."""
     H = q.shape[1]
-    return attend(q, keys(k, H), values(v, H), mask, **changes)[0]
+    return attend(q, keys(k, H), values(v, H), mask, back=back, **changes)
 
 
 def _shared(how):
@@ -128,9 +132,7 @@ softmax_over_heads = partial(_grouped, axis=1)
 
 mask_inverted = partial(_grouped, hide=parts.inverted)
 mask_ignored = partial(_grouped, hide=parts.ignored)
-mask_after_softmax = partial(
-    _grouped, hide=parts.ignored, after=lambda weights, mask: weights * mask
-)
+mask_after_softmax = partial(_grouped, hide=parts.ignored, after=parts.times_mask)
 mask_multiplies_scores = partial(_grouped, hide=parts.multiplied)
 fill_too_small = partial(_grouped, hide=parts.filled(-20.0))
 uniform_on_empty = partial(_grouped, hide=parts.filled(-1e9))
@@ -149,8 +151,7 @@ def group_averaged(q, k, v, mask):
     return _grouped(_neighbours(one, q.shape[1]), k, v, mask)
 
 
-def weights_too(q, k, v, mask):
-    return attend(q, _neighbours(k, q.shape[1]), _neighbours(v, q.shape[1]), mask)
+weights_too = partial(_grouped, back=lambda output, weights, scores: (output, weights))
 
 
 # --- other right answers ---------------------------------------------------------------------

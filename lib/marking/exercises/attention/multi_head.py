@@ -170,7 +170,7 @@ softmax_over_heads = partial(_heads, axis=1)
 
 mask_inverted = partial(_heads, hide=parts.inverted)
 mask_ignored = partial(_heads, hide=parts.ignored)
-mask_after_softmax = partial(_heads, hide=parts.ignored, after=lambda weights, mask: weights * mask)
+mask_after_softmax = partial(_heads, hide=parts.ignored, after=parts.times_mask)
 mask_multiplies_scores = partial(_heads, hide=parts.multiplied)
 uniform_on_empty = partial(_heads, hide=parts.filled(-1e9))
 nan_on_empty = partial(_heads, normalise=parts.torch_softmax)

@@ -1,5 +1,6 @@
 """attention.rotary: turn pairs of features by an angle that grows with the position, half-split."""
 
+import math
 from functools import partial
 
 import torch
@@ -87,13 +88,14 @@ def _rotated(
     *,
     at=lambda positions, x: positions,
     base=lambda theta: theta,
-    exponent=lambda i, D: -2 * i / D,
+    exponent=lambda i, D: 2 * i / D,
+    power=lambda base, exponent: 1.0 / base**exponent,
     dtype=torch.float64,
     turn=_halves,
 ):
     """As it stands it is right. The angles are B 1 T D/2."""
     D = x.shape[-1]
-    frequencies = base(theta) ** exponent(torch.arange(D // 2, dtype=dtype), D)
+    frequencies = power(base(theta), exponent(torch.arange(D // 2, dtype=dtype), D))
     return turn(x, at(positions, x)[:, None, :, None].to(dtype) * frequencies)
 
 
@@ -101,12 +103,20 @@ def identity(x, positions, theta):
     return x.clone()
 
 
-half_exponent = partial(_rotated, exponent=lambda i, D: -i / D)
-double_exponent = partial(_rotated, exponent=lambda i, D: -2 * i / (D // 2))
-growing_frequencies = partial(_rotated, exponent=lambda i, D: 2 * i / D)
-pairs_from_one = partial(_rotated, exponent=lambda i, D: -2 * (i + 1) / D)
+half_exponent = partial(_rotated, exponent=lambda i, D: i / D)
+double_exponent = partial(_rotated, exponent=lambda i, D: 2 * i / (D // 2))
+growing_frequencies = partial(_rotated, exponent=lambda i, D: -2 * i / D)
+pairs_from_one = partial(_rotated, exponent=lambda i, D: 2 * (i + 1) / D)
 theta_ignored = partial(_rotated, base=lambda theta: 10000.0)
 angles_in_float32 = partial(_rotated, dtype=torch.float32)
+rounded_otherwise = (
+    partial(_rotated, dtype=torch.float32, power=lambda base, exponent: base**-exponent),
+    partial(
+        _rotated,
+        dtype=torch.float32,
+        power=lambda base, exponent: torch.exp(-exponent * math.log(base)),
+    ),
+)
 
 positions_from_one = partial(_rotated, at=lambda positions, x: positions + 1)
 positions_ignored = partial(
@@ -331,6 +341,7 @@ ROTARY = Exercise(
             "far positions turn by a visibly wrong angle; compute them in float64 and round cos "
             "and sin.",
             ROPE,
+            also=rounded_otherwise,
         ),
     ),
     alternatives=(rotate_half, complex_numbers, pair_by_pair),

@@ -111,7 +111,7 @@ softmax_over_axis_zero = partial(attend, axis=0)
 
 mask_inverted = partial(attend, hide=parts.inverted)
 mask_ignored = partial(attend, hide=parts.ignored)
-mask_after_softmax = partial(attend, hide=parts.ignored, after=lambda weights, mask: weights * mask)
+mask_after_softmax = partial(attend, hide=parts.ignored, after=parts.times_mask)
 mask_multiplies_scores = partial(attend, hide=parts.multiplied)
 mask_added = partial(attend, hide=lambda scores, mask: scores + mask)
 fill_too_small = partial(attend, hide=parts.filled(-20.0))
@@ -119,17 +119,32 @@ uniform_on_empty = partial(attend, hide=parts.filled(-1e9))
 nan_on_empty = partial(attend, normalise=parts.torch_softmax)
 
 
-def scale_after_softmax(q, k, v, mask):
-    w = attend(q, k, v, mask, scale=parts.no_scale)[1] / math.sqrt(q.shape[-1])
-    return w @ v, w
+scale_after_softmax = partial(
+    attend, scale=parts.no_scale, after=lambda weights, mask, q: weights / math.sqrt(q.shape[-1])
+)
+swapped = partial(attend, back=lambda output, weights, scores: (weights, output))
+output_only = partial(attend, back=lambda output, weights, scores: output)
+scores_returned = partial(attend, back=lambda output, weights, scores: (output, scores))
+transposed_all_axes = partial(
+    attend, product=lambda q, k: q @ k.permute(*range(k.ndim - 1, -1, -1))
+)
+three_axes_assumed = partial(attend, product=lambda q, k: q @ k.transpose(1, 2))
 
 
-def weights_left_nonzero(q, k, v, mask):
+def _output_put_right(first):
     """The output of an empty row is put right, the weights are returned as they were."""
-    output, w = uniform_on_empty(q, k, v, mask)
-    if mask is not None:
-        output = output.masked_fill(~mask.any(-1, keepdim=True), 0.0)
-    return output, w
+
+    def answer(q, k, v, mask):
+        output, w = first(q, k, v, mask)
+        if mask is not None:
+            output = output.masked_fill(~mask.any(-1, keepdim=True), 0.0)
+        return output, w
+
+    return answer
+
+
+weights_left_nonzero = _output_put_right(uniform_on_empty)
+weights_left_nan = _output_put_right(nan_on_empty)
 
 
 def _exponentials(scores, axis):
@@ -143,28 +158,6 @@ naive_exponentials = partial(attend, normalise=_exponentials)
 
 def no_softmax(q, k, v, mask):
     return attend(q, k, v, mask, hide=parts.multiplied, normalise=lambda scores, axis: scores)
-
-
-def swapped(q, k, v, mask):
-    return attend(q, k, v, mask)[::-1]
-
-
-def output_only(q, k, v, mask):
-    return attend(q, k, v, mask)[0]
-
-
-def scores_returned(q, k, v, mask):
-    scores = attend(q, k, v, mask, normalise=lambda scores, axis: scores)[1]
-    return attend(q, k, v, mask)[0], scores
-
-
-def transposed_all_axes(q, k, v, mask):
-    turned = k.permute(*range(k.ndim - 1, -1, -1)).mT
-    return attend(q, turned, v, mask)
-
-
-def three_axes_assumed(q, k, v, mask):
-    return attend(q, k.transpose(1, 2).mT, v, mask)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -368,6 +361,7 @@ SCALED_DOT_PRODUCT = Exercise(
             "the output of a fully masked row is set to zero, but its weights are returned as they "
             "were; make the weights zero and the output follows.",
             MASKS,
+            also=(weights_left_nan,),
         ),
         Mistake(
             "naive-exponentials",

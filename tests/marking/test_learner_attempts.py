@@ -1,0 +1,65 @@
+"""Wrong answers in code of their own, not that of any record: rejected, and named."""
+
+from collections import Counter
+
+import pytest
+from learner_attempts import ATTEMPTS
+
+from marking import check
+from marking.registry import exercises
+
+LEAST_NAMED = 0.9
+NAMES = [f"{a.exercise.partition('.')[2]}-{a.answer.__name__}" for a in ATTEMPTS]
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLEARHEAD_PROGRESS", str(tmp_path_factory.mktemp("own") / "progress.json"))
+        return [check(a.exercise, a.answer) for a in ATTEMPTS]
+
+
+def test_there_are_forty_attempts_and_more_and_some_for_every_exercise():
+    counts = Counter(a.exercise for a in ATTEMPTS)
+    assert len(ATTEMPTS) >= 40
+    assert counts.keys() == exercises("attention").keys()
+    assert min(counts.values()) >= 5
+    assert len(set(NAMES)) == len(NAMES)
+
+
+def test_every_expected_mistake_is_one_that_the_record_knows():
+    for attempt in ATTEMPTS:
+        known = {m.id for m in exercises()[attempt.exercise].mistakes}
+        assert set(attempt.mistakes) <= known, attempt.answer.__name__
+
+
+@pytest.mark.parametrize("i", range(len(ATTEMPTS)), ids=NAMES)
+def test_every_attempt_is_rejected(i, reports):
+    assert reports[i].attempted
+    assert reports[i].share < 1
+
+
+def test_nine_in_ten_attempts_are_named_and_nothing_else_is(reports):
+    """Named: exactly the mistakes that were made, one or two, and no other."""
+    expected = [(a, r) for a, r in zip(ATTEMPTS, reports, strict=True) if a.mistakes]
+    missed = [(a, r) for a, r in expected if {m.id for m in r.mistakes} != set(a.mistakes)]
+    table = "\n".join(
+        f"{a.exercise:32} {a.answer.__name__:36} expected {', '.join(a.mistakes):40} "
+        f"named {', '.join(m.id for m in r.mistakes) or 'nothing'}"
+        for a, r in missed
+    )
+    share = 1 - len(missed) / len(expected)
+    assert share >= LEAST_NAMED, f"{share:.1%} of {len(expected)} were named; missed:\n{table}"
+
+
+def test_an_attempt_that_no_mistake_fits_is_not_said_to_be_one(reports):
+    for attempt, report in zip(ATTEMPTS, reports, strict=True):
+        if not attempt.mistakes:
+            assert not report.certain, attempt.answer.__name__
+
+
+def test_two_mistakes_made_at_once_are_told_with_both_sentences(reports):
+    by_name = dict(zip(NAMES, reports, strict=True))
+    text = str(by_name["multi_head-view_and_no_scale"])
+    assert "two mistakes at once" in text
+    assert "cut-without-transpose" in text and "no-scale" in text
