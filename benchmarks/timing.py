@@ -1,5 +1,9 @@
 """What the benchmarks share: interleaved rounds, ratios of minima, peak memory, and the JSON.
 
+On the CPU with one thread (OMP_NUM_THREADS=1) the clock is the processor time of this process, so
+that other work on the machine counts less; with more threads it is the wall clock. On a GPU it is
+CUDA's own.
+
 Two things are compared by running them in turn, in one process, many times, and dividing the
 smallest time of one by the smallest of the other: a machine that is busy for a while then slows
 both. Seconds on a shared machine mean little; the ratio and its range mean more.
@@ -57,10 +61,11 @@ def _seconds(function: Callable[[], object], repeats: int, device: str) -> float
         end.record()
         torch.cuda.synchronize()
         return start.elapsed_time(end) / 1e3 / repeats
-    begin = time.perf_counter()
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    begin = clock()
     for _ in range(repeats):
         function()
-    return (time.perf_counter() - begin) / repeats
+    return (clock() - begin) / repeats
 
 
 def ratio_of_minima(samples: dict[str, list[float]], slow: str, fast: str) -> dict[str, float]:
@@ -117,6 +122,7 @@ def machine(device: str) -> dict[str, object]:
     """What ran the benchmark: device, versions, threads and date; nothing that names the host."""
     return {
         "device": device_name(device),
+        "clock": clock_name(device),
         "threads": torch.get_num_threads(),
         "cores": os.cpu_count(),
         "python": platform.python_version(),
@@ -125,6 +131,13 @@ def machine(device: str) -> dict[str, object]:
         "cuda": torch.version.cuda,
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def clock_name(device: str) -> str:
+    """Which clock `interleave` reads."""
+    if device == "cuda":
+        return "CUDA events"
+    return "processor time" if torch.get_num_threads() == 1 else "wall clock"
 
 
 def device_name(device: str) -> str:

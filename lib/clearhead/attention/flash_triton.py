@@ -48,8 +48,10 @@ except ImportError:
     triton = tl = constexpr = None
 
 HEAD_SIZES = (16, 32, 64, 128)
+jit = triton.jit if triton else lambda function: function
 
 
+@jit
 @no_type_check
 def _kernel(
     Q, K, V, Out, Lse,
@@ -68,7 +70,6 @@ def _kernel(
     i, j = tl.arange(0, BLOCK_T), tl.arange(0, BLOCK_S)
     d, e = tl.arange(0, D), tl.arange(0, Dv)
     inside = first + i < T
-
     Q += b * q_b + h * q_h + first.to(tl.int64) * q_t
     q = tl.load(Q + i[:, None] * q_t + d[None, :] * q_d, mask=inside[:, None], other=0.0)
     k_ptr = K + b * k_b + kv * k_h + d[:, None] * k_d + j[None, :] * k_s  # D × BLOCK_S: transposed
@@ -79,45 +80,61 @@ def _kernel(
 
     # Keys before `whole` are seen by every query of the tile; from `end` on, by none.
     whole, end = S, S
+    position = S + i  # without a causal mask each query stands after the last key
     if CAUSAL:
         whole = tl.maximum(tl.minimum(S, first + S - T + 1), 0)
         end = tl.maximum(tl.minimum(S, first + S - T + BLOCK_T), 0)
+        position = first + i + S - T
     whole = whole // BLOCK_S * BLOCK_S
-    for masked in tl.static_range(2):
-        start = whole if masked else 0
-        stop = end if masked else whole
-        for block in tl.range(start, stop, BLOCK_S):
-            if masked:
-                known = block + j < S
-                k = tl.load(k_ptr, mask=known[None, :], other=0.0)
-                v = tl.load(v_ptr, mask=known[:, None], other=0.0)
-            else:
-                k = tl.load(k_ptr)
-                v = tl.load(v_ptr)
-            scores = tl.dot(q, k, input_precision=PRECISION)
-            if masked:
-                allowed = known[None, :]
-                if CAUSAL:
-                    allowed = allowed & (block + j[None, :] <= first + i[:, None] + S - T)
-                scores = tl.where(allowed, scores, float("-inf"))
-            new_m = tl.maximum(m, tl.max(scores, 1) * scale_log2)
-            shift = new_m
-            if masked:
-                shift = tl.where(new_m == float("-inf"), 0.0, new_m)
-            p = tl.exp2(tl.fma(scores, scale_log2, -shift[:, None]))  # equation (1)
-            rescale = tl.exp2(m - shift)
-            l = l * rescale + tl.sum(p, 1)  # noqa: E741
-            acc = acc * rescale[:, None]
-            acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
-            m = new_m
-            k_ptr += BLOCK_S * k_s
-            v_ptr += BLOCK_S * v_s
+    m, l, acc, k_ptr, v_ptr = _pass(  # noqa: E741
+        q, m, l, acc, k_ptr, v_ptr, k_s, v_s, 0, whole,
+        position, S, scale_log2, False, PRECISION, BLOCK_S,
+    )  # fmt: skip
+    m, l, acc, k_ptr, v_ptr = _pass(  # noqa: E741
+        q, m, l, acc, k_ptr, v_ptr, k_s, v_s, whole, end,
+        position, S, scale_log2, True, PRECISION, BLOCK_S,
+    )  # fmt: skip
 
     total = tl.where(l == 0.0, 1.0, l)  # 1 for a query without a key: output 0, lse = m = -inf
     output = (acc / total[:, None]).to(Out.dtype.element_ty)
     row = head * T + first + i
     tl.store(Out + row[:, None] * Dv + e[None, :], output, mask=inside[:, None])
     tl.store(Lse + row, (m + tl.log2(total)) * 0.6931471805599453, mask=inside)  # log2 to ln
+
+
+@jit
+@no_type_check
+def _pass(
+    q, m, l, acc, k_ptr, v_ptr, k_s, v_s, start, stop, position, S, scale_log2,  # noqa: E741
+    MASKED: constexpr, PRECISION: constexpr, BLOCK_S: constexpr,
+):  # fmt: skip
+    # The online softmax over the keys start…stop, a block at a time.
+    j = tl.arange(0, BLOCK_S)
+    for block in tl.range(start, stop, BLOCK_S):
+        if MASKED:
+            known = block + j < S
+            k = tl.load(k_ptr, mask=known[None, :], other=0.0)
+            v = tl.load(v_ptr, mask=known[:, None], other=0.0)
+        else:
+            k = tl.load(k_ptr)
+            v = tl.load(v_ptr)
+        scores = tl.dot(q, k, input_precision=PRECISION)
+        if MASKED:
+            allowed = known[None, :] & (block + j[None, :] <= position[:, None])
+            scores = tl.where(allowed, scores, float("-inf"))
+        new_m = tl.maximum(m, tl.max(scores, 1) * scale_log2)
+        shift = new_m
+        if MASKED:
+            shift = tl.where(new_m == float("-inf"), 0.0, new_m)
+        p = tl.exp2(tl.fma(scores, scale_log2, -shift[:, None]))  # equation (1)
+        rescale = tl.exp2(m - shift)
+        l = l * rescale + tl.sum(p, 1)  # noqa: E741
+        acc = acc * rescale[:, None]
+        acc = tl.dot(p.to(v.dtype), v, acc, input_precision=PRECISION)
+        m = new_m
+        k_ptr += BLOCK_S * k_s
+        v_ptr += BLOCK_S * v_s
+    return m, l, acc, k_ptr, v_ptr
 
 
 def flash_forward_triton(
@@ -145,7 +162,7 @@ def flash_forward_triton(
     output = torch.empty(B, H, T, Dv, dtype=q.dtype, device=q.device)
     logsumexp = torch.empty(B, H, T, dtype=torch.float32, device=q.device)
     if output.numel():
-        kernel, tiles = _compiled()
+        kernel, tiles = _tuned()
         kernel[lambda meta: (triton.cdiv(T, meta["BLOCK_T"]) * B * H,)](
             *(q.detach(), k.detach(), v.detach(), output, logsumexp),
             *(*q.stride(), *k.stride(), *v.stride()),
@@ -158,21 +175,20 @@ def flash_forward_triton(
 
 
 @functools.cache
-def _compiled() -> tuple:
-    """The kernel made ready, and its tile sizes: fixed for the interpreter, tuned on a GPU.
+def _tuned() -> tuple:
+    """The kernel, and its tile sizes: fixed for the interpreter, tuned on a GPU.
 
     `LONG` is nothing to the kernel; the tuner keeps one choice for short inputs, one for long.
     """
-    kernel = triton.jit(_kernel)
     if _interpreted():
-        return kernel, {"BLOCK_T": 32, "BLOCK_S": 32}
+        return _kernel, {"BLOCK_T": 32, "BLOCK_S": 32}
     tiles = [(64, 32, 4, 2), (64, 64, 4, 3), (128, 32, 4, 3), (128, 64, 4, 3)]
     tiles += [(128, 64, 8, 3), (128, 64, 8, 4), (128, 128, 8, 2), (128, 128, 8, 3)]
     configs = [
         triton.Config({"BLOCK_T": t, "BLOCK_S": s}, num_warps=warps, num_stages=stages)
         for t, s, warps, stages in tiles
     ]
-    return triton.autotune(configs, key=["D", "Dv", "CAUSAL", "LONG"])(kernel), {}
+    return triton.autotune(configs, key=["D", "Dv", "CAUSAL", "LONG"])(_kernel), {}
 
 
 def _interpreted() -> bool:
