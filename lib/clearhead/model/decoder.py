@@ -86,16 +86,16 @@ class Attention(nn.Module):
         self.output = nn.Linear(H * D, C, bias=False)
         self.query_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
         self.key_norm = RMSNorm(D, config.norm_eps) if config.qk_norm else nn.Identity()
-        self.head_size = D
+        self.heads, self.kv_heads, self.head_size = H, K, D
 
     def project(
         self, x: Float[Tensor, "B T C"], turn: tuple[Tensor, Tensor]
     ) -> tuple[Float[Tensor, "B H T D"], Float[Tensor, "B K T D"], Float[Tensor, "B K T D"]]:
         r"""Queries and keys, already rotated, and values; one row of D numbers a head."""
-        heads = (-1, self.head_size)
-        q = self.query_norm(self.query(x).unflatten(-1, heads)).transpose(1, 2)
-        k = self.key_norm(self.key(x).unflatten(-1, heads)).transpose(1, 2)
-        v = self.value(x).unflatten(-1, heads).transpose(1, 2)
+        (B, T, _), D = x.shape, self.head_size
+        q = self.query_norm(self.query(x).view(B, T, self.heads, D)).transpose(1, 2)
+        k = self.key_norm(self.key(x).view(B, T, self.kv_heads, D)).transpose(1, 2)
+        v = self.value(x).view(B, T, self.kv_heads, D).transpose(1, 2)
         return rotate(q, *turn), rotate(k, *turn), v
 
     def merge(self, heads: Float[Tensor, "B H T D"]) -> Float[Tensor, "B T C"]:
