@@ -102,7 +102,8 @@ def last_rows_of_a_square(T, S):
     return square[n - T :, n - S :]
 
 
-MASKS = "attention/03_masks_heads_positions"
+TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
+CAUSAL = "attention/03_masks_heads_positions#what-is-causal-when-there-are-fewer-queries-than-keys"
 
 CAUSAL_MASK = Exercise(
     id="attention.causal_mask",
@@ -126,95 +127,95 @@ CAUSAL_MASK = Exercise(
             "the triangle starts at the top left, so with fewer queries than keys the last query "
             "does not see the last keys; the sequences end together, so shift the diagonal by "
             "S − T.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "shift-sign",
             sign_of_shift,
             "the diagonal is shifted by T − S, the wrong way; query i stands at position "
             "i + (S − T).",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "hides-itself",
             hides_itself,
             "a query does not see the key at its own position, so the first one sees nothing; its "
             "own position belongs to what it may see.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "sees-next",
             sees_next,
             "each query sees one key too many, the next token, which is the very answer it has to "
             "predict; stop at its own position.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "true-is-hidden",
             true_is_hidden,
             "True marks the pairs to hide, so every query sees only what comes after it; here True "
             "means may attend.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "sees-the-future",
             sees_the_future,
             "the triangle is the upper one, so each query sees itself and what comes after it; "
             "keep the keys up to its own position.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "not-boolean",
             not_boolean,
             "the mask holds the numbers 0 and 1, and ~ or masked_fill will not take it; make it "
             "boolean.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "additive",
             additive,
             "the mask holds 0 and −∞, to be added to the scores; here a mask is boolean, True = "
             "may attend.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "transposed",
             transposed,
             "the axes are swapped: keys run down and queries across; queries are the rows.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "square-of-queries",
             square_of_queries,
             "the mask is T × T, without the keys that stand before the first query; it needs a "
             "column for each of the S keys.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "square-of-keys",
             square_of_keys,
             "the mask is S × S; it needs one row for each of the T queries, the last T of those "
             "positions.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "all-allowed",
             all_allowed,
             "every query sees every key; hide the keys after its own position.",
-            MASKS,
+            CAUSAL,
         ),
         Mistake(
             "extra-axes",
             extra_axes,
             "the mask has axes for batch and heads; return (T, S), which broadcasts by itself.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "empty-rows-opened",
             empty_rows_opened,
             "with more queries than keys the shift is cut off at 0; it is negative there, and the "
             "first T − S queries see nothing.",
-            MASKS,
+            CAUSAL,
         ),
     ),
     alternatives=(by_loops, by_tril, by_not_triu, last_rows_of_a_square),
@@ -226,5 +227,5 @@ CAUSAL_MASK = Exercise(
         "Compare a column of query positions with a row of key positions; broadcasting makes the "
         "(T, S) table. With T > S the first positions are negative, and that is right.",
     ),
-    read=MASKS,
+    read=CAUSAL,
 )

@@ -196,8 +196,12 @@ def head_by_head(q, k, v, mask):
     return torch.stack(heads, dim=1)
 
 
-SCALE = "attention/02_scale"
-MASKS = "attention/03_masks_heads_positions"
+TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
+BEFORE = "attention/03_masks_heads_positions#why-must-the-mask-come-before-the-softmax"
+EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
+SHARED = "attention/03_masks_heads_positions#why-can-heads-share-keys-and-values"
+SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
+FIRST = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
 
 GROUPED_QUERY = Exercise(
     id="attention.grouped_query",
@@ -233,74 +237,74 @@ GROUPED_QUERY = Exercise(
             heads_tiled,
             "the key/value heads are laid out 0 1 0 1 (repeat) where neighbours should share one, "
             "0 0 1 1; query head h reads key/value head h // (H // K).",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "values-tiled",
             values_tiled,
             "keys are shared as 0 0 1 1 and values as 0 1 0 1, so a query reads the values of "
             "another head's keys; share both the same way.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "keys-tiled",
             keys_tiled,
             "values are shared as 0 0 1 1 and keys as 0 1 0 1, so a query reads the values of "
             "another head's keys; share both the same way.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "first-head-for-all",
             first_head_for_all,
             "every query head reads key/value head 0; that is right only when K = 1.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "kv-heads-averaged",
             heads_averaged,
             "the key/value heads are averaged into one; each group of query heads reads its own.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "repeated-k-times",
             repeated_k_times,
             "each key/value head is copied K times; it serves H / K query heads, so copy it that "
             "often.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "repeated-h-times",
             repeated_h_times,
             "each key/value head is copied H times, which makes K·H heads; it serves H / K query "
             "heads, so copy it that often.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "not-shared",
             not_shared,
             "the K key/value heads meet the H query heads as they are, which fits only when K is "
             "1 or H; give each query head the one it shares.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "heads-out-of-order",
             output_regrouped,
             "the heads are right but come back in another order, group and place in the group "
             "swapped; head h of the output belongs to head h of q.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "queries-averaged",
             group_averaged,
             "the queries of a group are averaged into one; they share keys and values, but each "
             "has its own weights.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "heads-backwards",
             heads_backwards,
             "the last query heads read the first key/value head; count both in the same direction.",
-            MASKS,
+            SHARED,
         ),
         Mistake(
             "no-scale",
@@ -325,48 +329,48 @@ GROUPED_QUERY = Exercise(
             "softmax-over-queries",
             softmax_over_queries,
             "softmax runs over the queries; normalise over the keys, the last axis of the scores.",
-            "attention/01_queries_keys_values",
+            FIRST,
         ),
         Mistake(
             "softmax-over-heads",
             softmax_over_heads,
             "softmax runs over the heads; normalise over the keys, the last axis of the scores.",
-            "attention/01_queries_keys_values",
+            FIRST,
         ),
         Mistake(
             "mask-inverted",
             mask_inverted,
             "the mask is read the other way round; True means may attend, so hide the pairs where "
             "it is False.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "mask-ignored",
             mask_ignored,
             "the mask is not used, so every query sees every key; hide the pairs where it is "
             "False before the softmax.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "mask-after-softmax",
             mask_after_softmax,
             "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
             "the scores, before the softmax.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "mask-multiplies-scores",
             mask_multiplies_scores,
             "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
             "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "fill-too-small",
             fill_too_small,
             "hidden scores are set to a number that real scores can fall below, so hidden keys "
             "leak in; use −∞, and treat a fully masked row apart.",
-            MASKS,
+            EMPTY,
             also=tuple(partial(_grouped, hide=parts.filled(n)) for n in (-1.0, -5.0, -10.0, -50.0)),
         ),
         Mistake(
@@ -374,20 +378,20 @@ GROUPED_QUERY = Exercise(
             uniform_on_empty,
             "hidden scores are set to a large negative number, so a query that may attend to "
             "nothing gets the plain average of the values; here such a row gives zeros.",
-            MASKS,
+            EMPTY,
         ),
         Mistake(
             "nan-on-empty",
             nan_on_empty,
             "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
             "may attend to nothing gives zeros.",
-            MASKS,
+            EMPTY,
         ),
         Mistake(
             "weights-too",
             weights_too,
             "it returns the weights as well; here only the output is asked for.",
-            MASKS,
+            SHARED,
         ),
     ),
     alternatives=(by_expand, by_grouped_einsum, head_by_head),
@@ -400,5 +404,5 @@ GROUPED_QUERY = Exercise(
         "and compare it with your list. A function that repeats each element is not the same as "
         "one that repeats the whole.",
     ),
-    read=MASKS,
+    read=SHARED,
 )

@@ -256,9 +256,14 @@ def output_summed_by_head(x, w_q, w_k, w_v, w_o, n_heads, mask):
     return sum(heads[:, h] @ w.T for h, w in enumerate(w_o.chunk(n_heads, dim=1)))
 
 
-FIRST = "attention/01_queries_keys_values"
-SCALE = "attention/02_scale"
-MASKS = "attention/03_masks_heads_positions"
+TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
+BEFORE = "attention/03_masks_heads_positions#why-must-the-mask-come-before-the-softmax"
+EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
+HEADS = "attention/03_masks_heads_positions#why-several-heads"
+VIEW = "attention/03_masks_heads_positions#what-does-view-do-where-transpose-belongs"
+SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
+FIRST = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
+THREE = "attention/01_queries_keys_values#why-three-matrices-and-not-one"
 
 MULTI_HEAD = Exercise(
     id="attention.multi_head",
@@ -294,14 +299,14 @@ MULTI_HEAD = Exercise(
             cut_without_transpose,
             "view(B, H, T, D) cuts the memory of (B, T, H·D) in the wrong places and mixes "
             "positions; cut the last axis into (H, D) first, then swap the axes T and H.",
-            MASKS,
+            VIEW,
         ),
         Mistake(
             "joined-without-transpose",
             joined_without_transpose,
             "the heads are joined straight from (B, H, T, Dv), which mixes positions; swap the "
             "axes H and T back first.",
-            MASKS,
+            VIEW,
         ),
         Mistake(
             "never-transposed",
@@ -309,102 +314,102 @@ MULTI_HEAD = Exercise(
             "the heads are cut by view(B, H, T, D) and joined again without swapping axes, which "
             "mixes positions; cut the last axis into (H, D), then swap T and H, and back at the "
             "end.",
-            MASKS,
+            VIEW,
         ),
         Mistake(
             "heads-attend-to-heads",
             heads_attend_to_heads,
             "the axes are (B, T, H, D) when attention runs, so the heads of one position attend "
             "to each other; swap T and H before.",
-            MASKS,
+            VIEW,
         ),
         Mistake(
             "features-interleaved",
             features_interleaved,
             "the last axis is cut into (D, H), so a head takes every H-th feature; head h takes "
             "the features h·D to (h+1)·D: cut into (H, D).",
-            MASKS,
+            VIEW,
         ),
         Mistake(
             "joined-interleaved",
             joined_interleaved,
             "the joined features run over the heads fastest; lay whole heads side by side, "
             "(B, T, H, Dv).",
-            MASKS,
+            VIEW,
         ),
         Mistake(
             "weights-not-transposed",
             weights_not_transposed,
             "x is multiplied by the weights as they are; they are stored as (out, in), as "
             "nn.Linear does, so multiply by the transpose.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "output-weight-not-transposed",
             output_weight_not_transposed,
             "the last product takes w_o as it is; it is stored as (out, in) like the others, so "
             "multiply by the transpose.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "no-output-projection",
             no_output_projection,
             "the joined heads are returned as they are; w_o has to mix them.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "heads-averaged",
             heads_averaged,
             "the heads are averaged before the last product, which throws away what sets them "
             "apart; lay them side by side.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "heads-summed",
             heads_summed,
             "the heads are added up, so the result is only Dv wide and does not fit w_o; lay them "
             "side by side.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "one-head-only",
             one_head_only,
             "n_heads is not used, and one wide head does all the work; cut queries, keys and "
             "values into heads first.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "keys-from-queries",
             keys_from_queries,
             "the keys are made with w_q; use w_k.",
-            FIRST,
+            THREE,
         ),
         Mistake(
             "values-from-keys",
             values_from_keys,
             "the values are made with w_k; use w_v.",
-            FIRST,
+            THREE,
         ),
         Mistake(
             "queries-and-keys-swapped",
             queries_and_keys_swapped,
             "the queries are made with w_k and the keys with w_q, which transposes the scores; "
             "use each weight for its own.",
-            FIRST,
+            THREE,
         ),
         Mistake(
             "head-size-from-input",
             head_size_from_input,
             "the head size is taken as C // n_heads, but the width of x need not be H·D; take it "
             "from the projection.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "value-size-from-keys",
             value_size_from_keys,
             "value heads are taken to be as wide as key heads; Dv may differ from D, so take it "
             "from w_v.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "no-scale",
@@ -448,49 +453,49 @@ MULTI_HEAD = Exercise(
             mask_inverted,
             "the mask is read the other way round; True means may attend, so hide the pairs where "
             "it is False.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "mask-ignored",
             mask_ignored,
             "the mask is not used, so every query sees every key; hide the pairs where it is "
             "False before the softmax.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "always-causal",
             always_causal,
             "a causal mask is applied whatever the argument says; use the mask that is given, and "
             "none when it is None.",
-            MASKS,
+            HEADS,
         ),
         Mistake(
             "mask-after-softmax",
             mask_after_softmax,
             "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
             "the scores, before the softmax.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "mask-multiplies-scores",
             mask_multiplies_scores,
             "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
             "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "uniform-on-empty",
             uniform_on_empty,
             "hidden scores are set to a large negative number, so a query that may attend to "
             "nothing gets the plain average of the values; here such a row gives zeros.",
-            MASKS,
+            EMPTY,
         ),
         Mistake(
             "nan-on-empty",
             nan_on_empty,
             "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
             "may attend to nothing gives zeros.",
-            MASKS,
+            EMPTY,
         ),
     ),
     alternatives=(by_einsum, head_by_head, output_summed_by_head),
@@ -503,5 +508,5 @@ MULTI_HEAD = Exercise(
         "projections. If it does and two heads fail, print a tensor of numbers 0, 1, 2, … through "
         "your cut and look at what head 0 of position 0 holds.",
     ),
-    read=MASKS,
+    read=HEADS,
 )

@@ -196,9 +196,12 @@ def query_by_query(q, k, v, mask):
     return (weights[..., None] * v[..., None, :, :]).sum(-2), weights
 
 
-SCALE = "attention/02_scale"
-FIRST = "attention/01_queries_keys_values"
-MASKS = "attention/03_masks_heads_positions"
+TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
+BEFORE = "attention/03_masks_heads_positions#why-must-the-mask-come-before-the-softmax"
+EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
+SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
+OVERFLOW = "attention/02_scale#when-does-the-exponential-overflow"
+FIRST = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
 
 SCALED_DOT_PRODUCT = Exercise(
     id="attention.scaled_dot_product",
@@ -303,42 +306,42 @@ SCALED_DOT_PRODUCT = Exercise(
             mask_inverted,
             "the mask is read the other way round, so each query sees just what it should not; "
             "True means may attend, so hide the pairs where the mask is False.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "mask-ignored",
             mask_ignored,
             "the mask is not used, so every query sees every key; hide the pairs where the mask is "
             "False before the softmax.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "mask-after-softmax",
             mask_after_softmax,
             "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
             "the scores, before the softmax.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "mask-multiplies-scores",
             mask_multiplies_scores,
             "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
             "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "mask-added",
             mask_added,
             "the mask is added to the scores as 0 and 1, which favours allowed keys but hides "
             "none; a hidden score has to be −∞.",
-            MASKS,
+            BEFORE,
         ),
         Mistake(
             "fill-too-small",
             fill_too_small,
             "hidden scores are set to a number that real scores can fall below, so hidden keys "
             "leak in; use −∞, and treat a fully masked row apart.",
-            MASKS,
+            EMPTY,
             also=tuple(partial(attend, hide=parts.filled(n)) for n in (-1.0, -5.0, -10.0, -50.0)),
         ),
         Mistake(
@@ -346,21 +349,21 @@ SCALED_DOT_PRODUCT = Exercise(
             uniform_on_empty,
             "hidden scores are set to a large negative number, so a query that may attend to "
             "nothing attends to all keys alike; here such a row gives zeros.",
-            MASKS,
+            EMPTY,
         ),
         Mistake(
             "nan-on-empty",
             nan_on_empty,
             "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
             "may attend to nothing gives zeros.",
-            MASKS,
+            EMPTY,
         ),
         Mistake(
             "weights-left-nonzero",
             weights_left_nonzero,
             "the output of a fully masked row is set to zero, but its weights are returned as they "
             "were; make the weights zero and the output follows.",
-            MASKS,
+            EMPTY,
             also=(weights_left_nan,),
         ),
         Mistake(
@@ -368,7 +371,7 @@ SCALED_DOT_PRODUCT = Exercise(
             naive_exponentials,
             "exp is taken of the scores as they are, and overflows for large ones; subtract each "
             "row's maximum first.",
-            SCALE,
+            OVERFLOW,
         ),
         Mistake(
             "no-softmax",

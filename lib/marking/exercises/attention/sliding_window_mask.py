@@ -126,7 +126,8 @@ def by_difference(T, S, window):
     return torch.logical_and(behind >= 0, behind < window)
 
 
-MASKS = "attention/03_masks_heads_positions"
+TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
+WINDOW = "attention/03_masks_heads_positions#what-does-a-sliding-window-lose"
 
 SLIDING_WINDOW_MASK = Exercise(
     id="attention.sliding_window_mask",
@@ -150,125 +151,125 @@ SLIDING_WINDOW_MASK = Exercise(
             "one-too-many",
             one_too_many,
             "each query sees window + 1 keys; its own position counts as one of the window.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "one-too-few",
             one_too_few,
             "each query sees window − 1 keys; count them for window = 1: the query has to see "
             "itself.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "hides-itself",
             hides_itself,
             "the window holds the keys before the query, and not its own position; the query's own "
             "position is the last of the window.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "hides-itself-and-too-few",
             hides_itself_and_too_few,
             "the query's own position is left out, so only window − 1 keys remain; include it.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "both-sides",
             both_sides,
             "the window reaches as far ahead as back, so a query sees the future; keep only the "
             "side behind it.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "one-more-on-both-sides",
             one_more_on_both_sides,
             "the window holds `window` keys on each side and the query's own; keep only the side "
             "behind, and count its own position as one of the window.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "centred",
             centred,
             "the window is centred on the query, half of it ahead; a causal window ends at the "
             "query's own position.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "looks-ahead",
             looks_ahead,
             "the window starts at the query and runs ahead; it has to end there.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "no-window",
             no_window,
             "this is the plain causal mask; also hide the keys that lie `window` or more positions "
             "back.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "not-causal",
             not_causal,
             "the keys far back are hidden, the future is not; hide the keys after the query too.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "outside-the-window",
             outside_the_window,
             "it keeps the keys that the window should have dropped; keep the recent ones.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "top-left",
             top_left,
             "the band starts at the top left, so with fewer queries than keys each query sees "
             "keys that are too old; query i stands at position i + (S − T).",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "shift-sign",
             shift_sign,
             "the band is shifted by T − S, the wrong way; query i stands at position i + (S − T).",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "half-shifted",
             half_shifted,
             "the upper edge of the band is shifted by S − T, the lower one is not, so the width "
             "changes with the cache; shift both.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "blocks",
             blocks,
             "the keys are cut into fixed blocks, so a query at the start of a block sees only "
             "itself; the window has to slide with the query.",
-            MASKS,
+            WINDOW,
         ),
         Mistake(
             "true-is-hidden",
             true_is_hidden,
             "True marks the pairs to hide; here True means may attend.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "not-boolean",
             not_boolean,
             "the mask holds the numbers 0 and 1; make it boolean.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "additive",
             additive,
             "the mask holds 0 and −∞, to be added to the scores; here a mask is boolean, True = "
             "may attend.",
-            MASKS,
+            TRUE,
         ),
         Mistake(
             "transposed",
             transposed,
             "the axes are swapped: keys run down and queries across; queries are the rows.",
-            MASKS,
+            WINDOW,
         ),
     ),
     alternatives=(by_two_triangles, by_loops, by_difference),
@@ -280,5 +281,5 @@ SLIDING_WINDOW_MASK = Exercise(
         "A query's position is not its row when T and S differ: the two sequences end together. "
         "Work out the table of distances first, then put two conditions on it.",
     ),
-    read=MASKS,
+    read=WINDOW,
 )
