@@ -27,7 +27,7 @@ def home():
 
 
 @pytest.fixture(scope="module")
-def browser():
+def headless():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -37,12 +37,12 @@ def browser():
 
 
 @pytest.fixture
-def open_page(browser, home):
+def open_page(headless, home):
     """`open_page(path, **context)` → the page, loaded; other hosts are refused."""
     contexts = []
 
     def visit(path: str, **options):
-        context = browser.new_context(**{"viewport": DESK, **options})
+        context = headless.new_context(**{"viewport": DESK, **options})
         contexts.append(context)
         context.route(
             lambda url: not url.startswith(home), lambda route: route.abort("internetdisconnected")
@@ -68,9 +68,9 @@ class Visit:
 
 
 @pytest.fixture(scope="module")
-def visits(browser, home):
+def visits(headless, home):
     """Every page, loaded once at 360 px with the network blocked."""
-    context = browser.new_context(viewport=PHONE)
+    context = headless.new_context(viewport=PHONE)
     context.route(
         lambda url: not url.startswith(home), lambda route: route.abort("internetdisconnected")
     )
