@@ -4,9 +4,9 @@ import pytest
 import torch
 from small_models import small_config, small_model
 
-from clearhead.attention import causal_mask, rotary, rotary_angles
+from clearhead.attention import attention, causal_mask, rotary, rotary_angles
 from clearhead.model import Decoder
-from clearhead.model.decoder import RMSNorm, SwiGLU, rotate
+from clearhead.model.decoder import RMSNorm, SwiGLU, causal_attention, rotate
 
 
 def test_rms_norm_divides_by_the_root_mean_square():
@@ -41,6 +41,19 @@ def test_rotate_is_rotary_with_the_angles_given():
     angles = rotary_angles(positions, 8, theta=500.0)[:, None].float()
     got = rotate(x, angles.cos(), angles.sin())
     torch.testing.assert_close(got, rotary(x, positions, theta=500.0))
+
+
+@pytest.mark.parametrize("K", [2, 6])
+def test_causal_attention_is_attention_under_the_causal_mask(K):
+    q, k, v = torch.randn(2, 6, 7, 8), torch.randn(2, K, 7, 8), torch.randn(2, K, 7, 8)
+    want = attention(q, k, v, causal_mask(7, 7))
+    torch.testing.assert_close(causal_attention(q, k, v), want)
+
+
+def test_a_causal_mask_that_is_given_changes_nothing(ids):
+    model = small_model()
+    with torch.no_grad():
+        torch.testing.assert_close(model(ids, mask=causal_mask(13, 13)), model(ids))
 
 
 @pytest.mark.parametrize("variant", [{}, {"tied": True}, {"qkv_bias": True}, {"qk_norm": True}])

@@ -35,7 +35,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from clearhead.attention import attention, causal_mask, rotary_angles
+from clearhead.attention import attention, rotary_angles
 from clearhead.model.config import Config
 
 
@@ -74,6 +74,14 @@ def rotate(
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
 
 
+def causal_attention(
+    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K T D"], v: Float[Tensor, "B K T D"]
+) -> Float[Tensor, "B H T D"]:
+    r"""`attention` under the causal mask, given as a flag: the kernel then skips what is masked."""
+    grouped = q.shape[1] != k.shape[1]
+    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
+
+
 class Attention(nn.Module):
     r"""Grouped-query attention: `project` makes q, k, v; `attention` mixes; `merge` ends it."""
 
@@ -104,7 +112,7 @@ class Attention(nn.Module):
 
     def forward(self, x, turn, mask):
         q, k, v = self.project(x, turn)
-        return self.merge(attention(q, k, v, mask))
+        return self.merge(causal_attention(q, k, v) if mask is None else attention(q, k, v, mask))
 
 
 class Block(nn.Module):
@@ -123,10 +131,7 @@ class Block(nn.Module):
 
 
 class Decoder(nn.Module):
-    r"""A Llama-style language model with the sizes of `config`, at first with random weights.
-
-    `load` in `clearhead.model.loading` gives one with trained weights.
-    """
+    r"""A Llama-style language model with the sizes of `config` and random weights (see `load`)."""
 
     def __init__(self, config: Config):
         super().__init__()
@@ -147,20 +152,18 @@ class Decoder(nn.Module):
         r"""Logits: row t holds the scores of every candidate for token t + 1.
 
         `positions` default to 0, 1, …, T − 1. `mask` (True = may attend, broadcast to B H T T)
-        defaults to `causal_mask(T, T)`; a mask that is given is used as it is, so combine it with
-        the causal one. Raises `TypeError` when `ids` is not a (B, T) tensor of integers and
+        defaults to the causal one; a mask that is given is used as it is, so combine it with
+        `causal_mask(T, T)`. Raises `TypeError` when `ids` is not a (B, T) tensor of integers and
         `ValueError` when an id is outside the vocabulary.
         """
-        turn, mask = self.prepare(ids, positions, mask)
+        turn = self.turn(ids, positions)
         x = self.embedding(ids)  # B T C
         for block in self.blocks:
             x = block(x, turn, mask)
         return self.logits(x)
 
-    def prepare(
-        self, ids: Tensor, positions: Tensor | None, mask: Tensor | None
-    ) -> tuple[tuple[Tensor, Tensor], Bool[Tensor, "... #T #T"]]:
-        r"""What all layers share: cosine and sine of the angles (B 1 T D/2), and the mask."""
+    def turn(self, ids: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        r"""Cosine and sine of the rotary angles, each B 1 T D/2: computed once, for all layers."""
         check_ids(ids, self.config.vocab_size)
         B, T = ids.shape
         if positions is None:
@@ -168,10 +171,9 @@ class Decoder(nn.Module):
         angles = rotary_angles(positions, self.config.head_size, theta=self.config.rope_theta)
         if self.config.rope_scale is not None:
             angles = angles * angles.new_tensor(self.config.rope_scale)
-        angles = angles[:, None]  # B 1 T D/2: the same for every head
+        angles = angles[:, None]  # the same for every head
         dtype = torch.promote_types(self.embedding.weight.dtype, torch.float32)
-        turn = angles.cos().to(dtype), angles.sin().to(dtype)
-        return turn, causal_mask(T, T, device=ids.device) if mask is None else mask
+        return angles.cos().to(dtype), angles.sin().to(dtype)
 
     def logits(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T V"]:
         r"""The last norm, then one dot product with every row of the embedding, or of `head`."""

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from clearhead.attention import scaled_dot_product
+from clearhead.attention import causal_mask, scaled_dot_product
 from clearhead.model.decoder import Decoder
 
 
@@ -39,7 +39,7 @@ class Trace(NamedTuple):
 @torch.no_grad()
 def trace(model: Decoder, ids: Int[Tensor, "B T"]) -> Trace:
     r"""Run `model` on `ids` and keep what every layer computed, equation (1) included."""
-    turn, mask = model.prepare(ids, None, None)
+    turn, mask = model.turn(ids), causal_mask(ids.shape[1], ids.shape[1], device=ids.device)
     x = model.embedding(ids)
     seen = Trace([], [], [], [], [x], x)
     for block in model.blocks:
