@@ -7,7 +7,8 @@ from tooling.settings import ROOT
 
 
 def main() -> None:
-    scripts = sorted(p for p in (ROOT / "benchmarks").glob("*.py") if not p.name.startswith("_"))
+    files = sorted((ROOT / "benchmarks").glob("*.py"))
+    scripts = [path for path in files if "__main__" in path.read_text(encoding="utf-8")]
     if not scripts:
         sys.exit("benchmarks/ holds no script.")
     for script in scripts:

