@@ -23,7 +23,8 @@ queries stand before the first key and attend to nothing.
 (from version 2.1) and `torch.nn.attention.bias.causal_lower_right` align as we do.
 
 **Source.** Equation (1): Vaswani et al., 2017, section 3.2.3. Equation (2): Beltagy et al., 2020,
-section 3.1; the count that includes the query's own position is Mistral's (Jiang et al., 2023).
+section 3.1, where half of the window lies on each side; the causal one, with at most $w$ keys, is
+Mistral's (Jiang et al., 2023, figure 1).
 """
 
 import torch

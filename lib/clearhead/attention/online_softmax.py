@@ -27,7 +27,7 @@ $-\infty$ and $-\infty - (-\infty)$ would be NaN: such a row subtracts 0 instead
 $\ell = 0$, $a = 0$.
 
 **Source.** Equations (1) and (2): Milakov and Gimelshein, 2018, Algorithm 3. Equation (3): Rabe and
-Staats, 2021, section 2; Dao et al., 2022, section 3.1.
+Staats, 2021, section 3; Dao et al., 2022, section 3.1.
 """
 
 import torch

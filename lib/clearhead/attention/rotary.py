@@ -21,7 +21,7 @@ $$
 $$
 
 **Pairs.** The paper (and GPT-J) pairs neighbours, features $2i$ and $2i+1$: `interleaved=True`.
-Llama and every checkpoint in Hugging Face layout pair feature $i$ with $i + D/2$, the default here.
+Llama, Qwen and SmolLM2 in Hugging Face layout pair feature $i$ with $i + D/2$, the default here.
 The two differ by a fixed order of the features, so a checkpoint works with one of them only.
 
 **Shapes.** `x` is `(B, H, T, D)` with D even; `positions` is `(B, T)`, any integers, in any order.

@@ -1,6 +1,6 @@
 r"""The numbers that fix a decoder: how wide, how deep, how many heads, and which variant.
 
-One frozen dataclass describes Llama, Qwen2 and Qwen3. They differ in three fields:
+One frozen dataclass describes Llama, Qwen2 and Qwen3. They differ in two fields:
 
 | family | `qkv_bias` | `qk_norm` | published in |
 |---|---|---|---|

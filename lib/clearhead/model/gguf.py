@@ -18,7 +18,7 @@ W_{\text{ours}}[\,i\,\tfrac{D}{2} + j\,] = W_{\text{GGUF}}[\,2j + i\,] \tag{2}
 $$
 
 Sources: the GGUF specification in `ggml-org/ggml` (`docs/gguf.md`); `LlamaModel.permute` in
-llama.cpp's `convert_hf_to_gguf.py` for (2).
+llama.cpp's converter (`conversion/llama.py`, once in `convert_hf_to_gguf.py`) for (2).
 """
 
 import gc

