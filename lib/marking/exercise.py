@@ -4,8 +4,10 @@ One `Exercise` record holds the reference, the situations its inputs are drawn f
 people make as runnable code, and other right answers that must pass.
 """
 
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
@@ -51,7 +53,8 @@ class Exercise:
     `cases` maps the name of a situation ("fewer queries than keys") to a function that draws its
     inputs; shapes vary as well as values. `forbidden` names torch functions that would answer the
     exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
-    (None: no limit). `returns` says in words what must come back.
+    (None: no limit). `returns` says in words what must come back; `outputs` names the parts of a
+    tuple.
     """
 
     id: str
@@ -69,6 +72,7 @@ class Exercise:
     tolerance: Tolerance = field(default_factory=Tolerance)
     forbidden: tuple[str, ...] = ()
     largest: Callable[[Inputs], int] | None = None
+    outputs: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -103,8 +107,8 @@ def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
         situation=situation,
         dtype=draw.dtype,
         inputs=inputs,
-        expected=exercise.reference(**upcast),
-        like=exercise.reference(**copy_inputs(inputs)),
+        expected=_named(exercise.reference(**upcast), exercise.outputs),
+        like=_named(exercise.reference(**copy_inputs(inputs)), exercise.outputs),
     )
 
 
@@ -119,6 +123,16 @@ def suite(exercise: Exercise, seed: int, dtype: torch.dtype) -> list[Case]:
 def copy_inputs(inputs: Inputs) -> Inputs:
     """A copy that shares no memory: what a function does to it does not reach the original."""
     return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+
+
+@cache
+def _tuple_of(names: tuple[str, ...]) -> type:
+    return namedtuple("Outputs", names)
+
+
+def _named(value: Any, names: tuple[str, ...]) -> Any:
+    """A tuple with its parts named, so that a report can say which part is wrong."""
+    return _tuple_of(names)(*value) if names else value
 
 
 def _to_double(value: Any) -> Any:

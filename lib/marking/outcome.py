@@ -97,7 +97,7 @@ def compare(value, expected, like, tolerance: float, label: str) -> tuple[str | 
 
     `expected` holds the values in float64; `like` fixes type, shape and dtype.
     """
-    what = f"Output {label}" if label else "The output"
+    what = f"Part {label}" if label.isdigit() else label or "The output"
     if isinstance(like, tuple):
         if not isinstance(value, tuple | list) or len(value) != len(like):
             return "type", f"{what} must be {len(like)} values in a tuple; it is {_kind(value)}."

@@ -66,8 +66,11 @@ class Report:
 
     def diagnosis(self) -> str:
         """The mistake in a sentence, or what is wrong with the first failing case."""
-        if not self.mistakes:
-            return self.example.outcome.message if self.example else ""
+        if not self.mistakes and self.example:
+            wanted = (
+                f" Return {self.exercise.returns}." if self.example.outcome.fault == "type" else ""
+            )
+            return self.example.outcome.message + wanted
         told = " And ".join(f"“{m.id}”: {m.says}" for m in self.mistakes)
         if self.certain:
             many = "two mistakes at once:" if len(self.mistakes) > 1 else "the mistake"

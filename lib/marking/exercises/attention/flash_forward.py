@@ -370,6 +370,7 @@ FLASH_FORWARD = Exercise(
     id="attention.flash_forward",
     title="FlashAttention, forward, in tiles",
     returns="the output (…, T, Dv) and the log-sum-exp (…, T), in the dtype of q",
+    outputs=("output", "logsumexp"),
     points=6,
     difficulty=3,
     minutes=45,

@@ -240,6 +240,7 @@ ONLINE_SOFTMAX_UPDATE = Exercise(
     id="attention.online_softmax_update",
     title="Online softmax: one more block",
     returns="the new (m, l, acc), shaped as they came",
+    outputs=("m", "l", "acc"),
     points=5,
     difficulty=3,
     minutes=30,

@@ -207,6 +207,7 @@ SCALED_DOT_PRODUCT = Exercise(
     id="attention.scaled_dot_product",
     title="Scaled dot-product attention",
     returns="a tuple: the output (…, T, Dv) and the weights (…, T, S), in the dtype of q",
+    outputs=("output", "weights"),
     points=4,
     difficulty=2,
     minutes=20,
