@@ -14,9 +14,14 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
+class Server(ThreadingHTTPServer):
+    def handle_error(self, request, client_address):
+        """A browser that hangs up in the middle of a file is no error of ours."""
+
+
 def server(port: int = 0) -> ThreadingHTTPServer:
     """A server of the site on this port of the loopback address (0: any free one)."""
-    return ThreadingHTTPServer(("127.0.0.1", port), partial(Quiet, directory=str(SITE)))
+    return Server(("127.0.0.1", port), partial(Quiet, directory=str(SITE)))
 
 
 def main() -> None:

@@ -9,5 +9,7 @@ def setup(app):
             for listener in listeners
             if not listener.handler.__module__.startswith("sphinx_thebe")
         ]
+    styles = app.registry.css_files
+    styles[:] = [style for style in styles if style[0] != "sphinx-thebe.css"]
     app.add_config_value("tooling_fingerprint", "", "env")  # tools that change re-read every page
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
