@@ -137,7 +137,7 @@ def test_it_gives_zeros_whichever_kernel_torch_picks(backend, kind, dtype, close
 
 @pytest.mark.parametrize("term", ["random", "float mask", "mask and bias", "nothing allowed"])
 def test_it_gives_zeros_even_where_the_kernel_underneath_would_give_nan(term, monkeypatch, close):
-    def kernel(q, k, v, *, attn_mask, scale, enable_gqa):
+    def kernel(q, k, v, attn_mask, *, is_causal, scale, enable_gqa):
         scores = q @ k.mT * q.shape[-1] ** -0.5
         if attn_mask.dtype == torch.bool:
             return scores.masked_fill(~attn_mask, -torch.inf).softmax(-1) @ v
@@ -181,6 +181,16 @@ def test_fast_equals_plain_when_values_have_their_own_size(Dv, dtype, close):
     mask = causal_mask(7, 9)
     fast = with_gradients(attention, q, k, v, upstream, mask=mask)
     close(fast, with_gradients(scaled_dot_product, q, k, v, upstream, mask=mask))
+
+
+@pytest.mark.parametrize(("T", "S"), [(7, 7), (3, 8), (8, 3)])
+@pytest.mark.parametrize("K", [2, 6])
+@pytest.mark.parametrize("with_mask", [False, True])
+def test_the_causal_flag_is_the_causal_mask(T, S, K, with_mask, dtype, close):
+    q, k, v = (torch.randn(2, h, n, 8).to(dtype) for h, n in ((6, T), (K, S), (K, S)))
+    extra = torch.rand(T, S) < 0.7 if with_mask else None
+    mask = causal_mask(T, S) if extra is None else causal_mask(T, S) & extra
+    close(attention(q, k, v, extra, causal=True), attention(q, k, v, mask))
 
 
 def test_a_bias_gets_the_same_gradient_from_both(close):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from clearhead.attention import rotary, rotary_angles
+from clearhead.attention import rotary, rotary_angles, rotate
 
 
 def row(*positions: int) -> torch.Tensor:
@@ -99,3 +99,11 @@ def test_the_gradient_is_right_by_finite_differences(interleaved):
     assert torch.autograd.gradcheck(
         lambda x: rotary(x, row(0, 5, 2), interleaved=interleaved), (x,)
     )
+
+
+@pytest.mark.parametrize("interleaved", [False, True])
+def test_rotate_is_rotary_with_the_cosines_and_sines_given(interleaved):
+    x, positions = torch.randn(2, 3, 5, 8), torch.tensor([[0, 1, 2, 9, 4], [7, 3, 1, 0, 2]])
+    angles = rotary_angles(positions, 8, theta=500.0)[:, None].float()
+    got = rotate(x, angles.cos(), angles.sin(), interleaved=interleaved)
+    torch.testing.assert_close(got, rotary(x, positions, theta=500.0, interleaved=interleaved))

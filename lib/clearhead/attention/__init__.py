@@ -10,7 +10,7 @@ from .flash import flash_attention, flash_backward, flash_forward
 from .heads import grouped_query, join_heads, multi_head, split_heads
 from .masks import causal_mask, sliding_window_mask
 from .online_softmax import online_softmax_update
-from .rotary import rotary, rotary_angles
+from .rotary import rotary, rotary_angles, rotate
 from .softmax import softmax
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "online_softmax_update",
     "rotary",
     "rotary_angles",
+    "rotate",
     "scaled_dot_product",
     "sliding_window_mask",
     "softmax",

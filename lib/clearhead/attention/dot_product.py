@@ -26,6 +26,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from ._checks import require_bias, require_mask, require_qkv
+from .masks import causal_mask
 from .softmax import softmax
 
 
@@ -67,32 +68,44 @@ def attention(
     *,
     bias: Float[Tensor, "... #T #S"] | None = None,
     scale: float | None = None,
+    causal: bool = False,
 ) -> Float[Tensor, "B H T Dv"]:
     """The fast version: PyTorch's fused kernels, with the conventions of the plain one.
 
     K may divide H: query head h then reads key/value head h // (H // K). PyTorch's backends do not
     agree on what a fully masked row gives, so such a row is opened to every key here and its
     output set to zero, which also stops its gradient. With 16-bit q a `bias` is rounded to q's
-    dtype, as the kernels ask. Raises `TypeError` for a wrong dtype and `ValueError` for shapes
-    that do not fit.
+    dtype, as the kernels ask. `causal` adds `causal_mask(T, S)`; alone, with T = S, it is a flag
+    that lets the kernel skip what is masked. Raises `TypeError` for a wrong dtype and `ValueError`
+    for shapes that do not fit.
     """
     require_qkv(q, k, v, grouped=True)
     require_mask(mask, q, k)
     require_bias(bias, q, k)
-    allowed, empty = mask, None
-    if bias is not None:
-        bias = bias.to(q.dtype)
-        finite = bias != -torch.inf
-        allowed = finite if mask is None else mask & finite
-    if allowed is not None:
-        empty = ~allowed.any(-1, keepdim=True)  # (…, T, 1)
-        allowed = allowed | empty
-        allowed = allowed.expand(*allowed.shape[:-2], q.shape[-2], k.shape[-2])
-    term = allowed if bias is None else bias.masked_fill(empty, 0.0)
-    if bias is not None and mask is not None:
-        term = term.masked_fill(~allowed, -torch.inf)
-    grouped = q.shape[1] != k.shape[1]
+    T, S = q.shape[-2], k.shape[-2]
+    flag = causal and T == S and mask is None and bias is None
+    if causal and not flag:
+        before = causal_mask(T, S, device=q.device)
+        mask = before if mask is None else mask & before
+    term, empty = _open_empty_rows(mask, None if bias is None else bias.to(q.dtype), T, S)
     output = F.scaled_dot_product_attention(
-        q, k, v, attn_mask=term, scale=scale, enable_gqa=grouped
+        q, k, v, term, is_causal=flag, scale=scale, enable_gqa=q.shape[1] != k.shape[1]
     )
     return output if empty is None else output.masked_fill(empty, 0.0)
+
+
+def _open_empty_rows(
+    mask: Tensor | None, bias: Tensor | None, T: int, S: int
+) -> tuple[Tensor | None, Tensor | None]:
+    """Mask and bias as the one term that torch takes, with every fully masked row opened; and
+    which rows those are, (…, T, 1)."""
+    if mask is None and bias is None:
+        return None, None
+    allowed = mask if bias is None else bias != -torch.inf
+    if mask is not None and bias is not None:
+        allowed = allowed & mask
+    empty = ~allowed.any(-1, keepdim=True)
+    allowed = allowed | empty
+    if bias is None:
+        return allowed.expand(*allowed.shape[:-2], T, S), empty
+    return bias.masked_fill(empty, 0.0).masked_fill(~allowed, -torch.inf), empty

@@ -59,10 +59,21 @@ def rotary(
     precise = torch.promote_types(x.dtype, torch.float32)
     angles = rotary_angles(positions, D, theta=theta)[:, None]  # B 1 T D/2: one for all heads
     cos, sin = angles.cos().to(precise), angles.sin().to(precise)
+    return rotate(x, cos, sin, interleaved=interleaved)
+
+
+def rotate(
+    x: Float[Tensor, "B H T D"],
+    cos: Float[Tensor, "B #H T half"],
+    sin: Float[Tensor, "B #H T half"],
+    *,
+    interleaved: bool = False,
+) -> Float[Tensor, "B H T D"]:
+    """Equation (2) with the cosines and sines given: layers that share positions share them."""
     if interleaved:
         a, b = x[..., 0::2], x[..., 1::2]
     else:
-        a, b = x[..., : D // 2], x[..., D // 2 :]
+        a, b = x.chunk(2, dim=-1)
     turned = (a * cos - b * sin, a * sin + b * cos)
     if interleaved:
         return torch.stack(turned, dim=-1).flatten(-2).to(x.dtype)

@@ -35,12 +35,12 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from clearhead.attention import attention, rotary_angles
+from clearhead.attention import attention, rotary_angles, rotate
 from clearhead.model.config import Config
 
 
 class RMSNorm(nn.Module):
-    r"""Equation (2), over the last axis; the mean is taken in fp32 whatever the input's dtype."""
+    r"""Equation (2), over the last axis; the mean is taken in fp32, or in fp64 for fp64 input."""
 
     def __init__(self, width: int, eps: float):
         super().__init__()
@@ -48,8 +48,8 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Float[Tensor, "... width"]) -> Float[Tensor, "... width"]:
-        x32 = x.float()
-        unit = x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + self.eps)
+        precise = x.to(torch.promote_types(x.dtype, torch.float32))
+        unit = precise * torch.rsqrt(precise.square().mean(-1, keepdim=True) + self.eps)
         return self.weight * unit.to(x.dtype)
 
 
@@ -64,22 +64,6 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: Float[Tensor, "B T C"]) -> Float[Tensor, "B T C"]:
         return self.down(F.silu(self.gate(x)) * self.up(x))
-
-
-def rotate(
-    x: Float[Tensor, "B H T D"], cos: Float[Tensor, "B 1 T D2"], sin: Float[Tensor, "B 1 T D2"]
-) -> Float[Tensor, "B H T D"]:
-    r"""`clearhead.attention.rotary` with the angles given, because all layers share them."""
-    a, b = x.chunk(2, dim=-1)  # features i and i + D/2 make a pair
-    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1).to(x.dtype)
-
-
-def causal_attention(
-    q: Float[Tensor, "B H T D"], k: Float[Tensor, "B K T D"], v: Float[Tensor, "B K T D"]
-) -> Float[Tensor, "B H T D"]:
-    r"""`attention` under the causal mask, given as a flag: the kernel then skips what is masked."""
-    grouped = q.shape[1] != k.shape[1]
-    return F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=grouped)
 
 
 class Attention(nn.Module):
@@ -112,7 +96,7 @@ class Attention(nn.Module):
 
     def forward(self, x, turn, mask):
         q, k, v = self.project(x, turn)
-        return self.merge(causal_attention(q, k, v) if mask is None else attention(q, k, v, mask))
+        return self.merge(attention(q, k, v, mask, causal=mask is None))
 
 
 class Block(nn.Module):
