@@ -53,6 +53,7 @@ def write_config() -> Path:
     address = os.environ.get("CLEARHEAD_SITE_ADDRESS")  # set by the publish workflow
     if address:
         sphinx["config"]["html_baseurl"] = address.rstrip("/") + "/"
+        sphinx["config"]["ogp_site_url"] = sphinx["config"]["html_baseurl"]
         sphinx["config"]["sitemap_url_scheme"] = "{link}"
         sphinx["config"]["ogp_social_cards"] = {"enable": False}
         sphinx["extra_extensions"] = ["sphinx_sitemap", "sphinxext.opengraph"]

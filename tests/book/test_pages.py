@@ -9,7 +9,7 @@ import yaml
 from bs4 import BeautifulSoup
 from docutils.nodes import make_id
 from tooling import library_pages
-from tooling.settings import ROOT
+from tooling.settings import PLACEHOLDER, ROOT
 
 HTML = ROOT / "_build" / "html"
 CHAPTERS = ROOT / "chapters"
@@ -62,6 +62,7 @@ def test_a_library_page_shows_every_public_name_with_its_real_source():
 
 def test_a_library_page_links_to_the_repository_once_it_has_an_address(address):
     softmax = ROOT / "lib/clearhead/attention/softmax.py"
+    address(PLACEHOLDER)
     assert "/blob/" not in library_pages.file_page(softmax)
     address("https://github.com/someone/course")
     link = "https://github.com/someone/course/blob/main/lib/clearhead/attention/softmax.py"
