@@ -146,8 +146,19 @@ def smallest_example(
             if not outcome.ok and outcome.fault not in ("timeout",):
                 found.append(Example(case, outcome))
         if found:
-            return min(found, key=lambda e: _elements(e.case))
+            return _clearest(found)
     return Example(*min(failed, key=lambda pair: _elements(pair[0])))
+
+
+def _clearest(found: list[Example]) -> Example:
+    """One that raises or has another shape or type, if any does: that comes before values.
+
+    Among these the situation declared first, as the plain ones are, unless another is less than
+    half its size.
+    """
+    first = [e for e in found if e.outcome.fault not in ("value", "nan")] or found
+    least = min(_elements(e.case) for e in first)
+    return next(e for e in first if _elements(e.case) <= 2 * least)
 
 
 def _elements(case: Case) -> int:

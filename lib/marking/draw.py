@@ -21,15 +21,17 @@ class Draw:
         self._ints = random.Random(digest)
         self._generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
 
-    def size(self, low: int, high: int) -> int:
-        """A size from low to high, both included."""
+    def size(self, low: int, high: int, *, small: int | None = None) -> int:
+        """A size from low to high, both included; `small` is the lower bound of a small case."""
         if self.level is not None:
+            low = low if small is None else small
             high = min(high, low + self.level)
         return self._ints.randint(low, high)
 
-    def sizes(self, n: int, low: int, high: int) -> list[int]:
+    def sizes(self, n: int, low: int, high: int, *, small: int | None = None) -> list[int]:
         """n sizes, all different, so that a transposed axis cannot go unnoticed."""
         if self.level is not None:
+            low = low if small is None else small
             high = min(high, low + max(self.level, n - 1))
         return self._ints.sample(range(low, high + 1), n)
 

@@ -2,6 +2,8 @@
 
 import contextlib
 import io
+import re
+import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -56,10 +58,10 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
                 value = answer(**inputs)
     except OutOfTime:
         text = f"No answer after {seconds:g} s: is there a loop that never ends?"
-        return Outcome(fault="timeout", message=text)
+        return Outcome(fault="timeout", message=text, printed=printed.getvalue())
     except Forbidden as name:
         text = f"It calls {name}, which answers the exercise for you. Write that part yourself."
-        return Outcome(fault="forbidden", message=text)
+        return Outcome(fault="forbidden", message=text, printed=printed.getvalue())
     except KeyboardInterrupt:
         raise
     except BaseException as error:
@@ -67,6 +69,8 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
             return Outcome(fault="not-attempted", message="Not written yet.")
         where = _learner_line(error)
         text = f"It raised {type(error).__name__}: {_first_line(error)}{where}"
+        if isinstance(error, TypeError) and not where and "argument" in str(error):
+            text += ". Keep the argument names of the given cell."
         return Outcome(
             fault="raised",
             message=text,
@@ -125,6 +129,7 @@ def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None,
     if value.dtype != like.dtype:
         return "dtype", f"{what} has dtype {value.dtype}; expected {like.dtype}."
     mine, wanted = value.detach().double(), expected.double()
+    show = _as_bools if like.dtype == torch.bool else apart
     if bool((mine.isnan() & ~wanted.isnan()).any()):
         at = _index(mine.isnan() & ~wanted.isnan())
         return "nan", f"{what} is NaN at {at}; expected {_at(wanted, at):.4g}."
@@ -133,15 +138,31 @@ def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None,
         return None, ""
     gap = torch.where(wrong, (mine - wanted).abs().nan_to_num(posinf=1e300), -1.0)
     at = _index(gap == gap.max())
+    a, b = show(_at(mine, at), _at(wanted, at))
     return "value", (
         f"{what} is wrong in {int(wrong.sum())} of {wrong.numel()} places; "
-        f"at {at} it is {_at(mine, at):.4g}, expected {_at(wanted, at):.4g}."
+        f"at {at} it is {a}, expected {b}."
     )
+
+
+def apart(a: float, b: float) -> tuple[str, str]:
+    """Two numbers with four digits, or as many as they need to look different."""
+    for digits in range(4, 18):
+        pair = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if pair[0] != pair[1]:
+            break
+    return pair
+
+
+def _as_bools(a: float, b: float) -> tuple[str, str]:
+    return str(bool(a)), str(bool(b))
 
 
 def _compare_number(value, expected, what) -> tuple[str | None, str]:
     if isinstance(value, bool) or not isinstance(value, int | float):
         return "type", f"{what} must be a plain Python number; it is {_kind(value)}."
+    if isinstance(expected, int) and isinstance(value, float):
+        return "type", f"{what} must be an int; it is the float {value!r}."
     if value != expected:
         return "value", f"{what} is {value:,}; expected {expected:,}."
     return None, ""
@@ -156,12 +177,17 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:
 def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     """Did two functions do the same thing? Values within tolerance, or the same fault."""
     if a.fault == "raised" or b.fault == "raised":
-        return a.fault == b.fault and a.error == b.error
+        return a.fault == b.fault and _without_letters(a.error) == _without_letters(b.error)
     if {a.fault, b.fault} & {"timeout", "forbidden", "not-attempted"}:
         return a.fault == b.fault
     if a.fault == b.fault == "dtype":  # 0 and 1 as integers or as floats: the same mistake
         return _same_value(_as_double(a.value), _as_double(b.value), tolerance)
     return a.fault == b.fault and _same_value(a.value, b.value, tolerance)
+
+
+def _without_letters(error: str) -> str:
+    """An error of einsum names an axis by its letter, and everybody chooses other letters."""
+    return re.sub(r"subscript \w\b", "a subscript", error)
 
 
 def _as_double(value):
@@ -219,8 +245,12 @@ def _first_line(error: BaseException) -> str:
 
 
 def _learner_line(error: BaseException) -> str:
-    """Where in the learner's code it happened: the last frame outside torch and this package."""
-    ours = tuple(str(Path(file).parent) for file in (__file__, torch.__file__))
+    """Where in the learner's code it happened: the last frame outside libraries and this package.
+
+    `exit()` ends in a file of Python's own; the learner's line is the one that called it.
+    """
+    ours = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "<frozen")
+    ours += tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)

@@ -8,7 +8,8 @@ import torch
 from marking.diagnosis import Example
 from marking.exercise import Exercise, Mistake
 from marking.outcome import Outcome
-from marking.show import as_grid, as_text, grid_html, grid_text
+from marking.reading import place
+from marking.show import as_different_texts, as_grid, as_text, grid_html, grid_text
 
 # Faults whose sentence says everything; an example would only distract.
 NO_EXAMPLE = ("not-attempted", "forbidden", "timeout")
@@ -20,7 +21,7 @@ class Report:
 
     `results` holds, for each situation, the outcome that decides it. `mistakes` are the known
     mistakes that the answer equals (`certain`: one of them, on every case), `example` is the
-    smallest failing case.
+    smallest failing case, `printed` what the first case that printed anything printed.
     """
 
     exercise: Exercise
@@ -28,6 +29,7 @@ class Report:
     mistakes: tuple[Mistake, ...] = ()
     certain: bool = False
     example: Example | None = None
+    printed: str = ""
 
     @property
     def passed(self) -> int:
@@ -75,7 +77,7 @@ class Report:
         if self.certain:
             many = "two mistakes at once:" if len(self.mistakes) > 1 else "the mistake"
             return f"This is {many} {told}"
-        many = "two mistakes" if len(self.mistakes) > 1 else "the mistake"
+        many = "two mistakes at once:" if len(self.mistakes) > 1 else "the mistake"
         return f"Where it fails, this looks like {many} {told}"
 
     def facts(self) -> list[tuple[str, str]]:
@@ -84,23 +86,34 @@ class Report:
             return []
         case, outcome = self.example.case, self.example.outcome
         rows = [(name, as_text(value, 4)) for name, value in case.inputs.items()]
-        rows.append(("expected", as_text(_with_names(case.expected, case.like), 4)))
-        if outcome.value is not None:
-            rows.append(("yours", as_text(_with_names(outcome.value, case.like), 4)))
+        expected, yours = _with_names(case.expected, case.like), outcome.value
+        if yours is None:
+            rows.append(("expected", as_text(expected, 4)))
+        else:
+            pair = as_different_texts(expected, _with_names(yours, case.like), 4)
+            rows += zip(("expected", "yours"), pair, strict=True)
         rows.append(("so", outcome.message))
         return rows
 
     def read(self) -> str:
         """The pages to read, without repeats."""
         pages = [m.read for m in self.mistakes] or [self.exercise.read]
-        return ", ".join(dict.fromkeys(pages))
+        return "; ".join(place(page) for page in dict.fromkeys(pages))
+
+    def prints(self) -> tuple[str, str] | None:
+        """What to say about prints, and the text: the example's, or else the first."""
+        if self.passed == self.total and self.printed:
+            said = "Your prints are kept out of the way during a check; the first:"
+            return said, _shorten(self.printed.strip(), 200)
+        shown = (self.example and self.example.outcome.printed) or self.printed
+        return ("It printed:", _shorten(shown)) if shown else None
 
     def __str__(self) -> str:
         lines = [self.headline()]
         if not self.attempted:
             return lines[0]
         if self.passed == self.total:
-            return f"{lines[0]} A grader draws other inputs."
+            return "\n".join([f"{lines[0]} A grader draws other inputs.", *self._print_lines()])
         for situation, outcome in self.results.items():
             mark = "✓" if outcome.ok else "✗"
             lines.append(f"  {mark} {situation}" + ("" if outcome.ok else f" ({outcome.fault})"))
@@ -110,12 +123,20 @@ class Report:
             lines += [f"  {name} = {value}" for name, value in facts if name != "so"]
             lines += self._mask_rows()
             lines.append(f"  {facts[-1][1]}")
-        if self.example and self.example.outcome.printed:
-            lines.append(f"It printed: {_shorten(self.example.outcome.printed)}")
+        lines += self._print_lines()
         lines.append(f'Read: {self.read()}.  For a hint: hint("{self.exercise.id}")')
         return "\n".join(lines)
 
     __repr__ = __str__
+
+    def _print_lines(self) -> list[str]:
+        return [" ".join(self.prints())] if self.prints() else []
+
+    def _print_html(self) -> list[str]:
+        if not self.prints():
+            return []
+        said, text = map(html.escape, self.prints())
+        return [f"<p>{said}</p><pre>{text}</pre>"]
 
     def _mask_rows(self) -> list[str]:
         if self.example.case.like is None or self.example.outcome.value is None:
@@ -134,7 +155,8 @@ class Report:
         if not self.attempted:
             return _frame("#8888", parts)
         if self.passed == self.total:
-            return _frame("#009e73", [*parts, "<p>A grader draws other inputs.</p>"])
+            other = "<p>A grader draws other inputs.</p>"
+            return _frame("#009e73", [*parts, other, *self._print_html()])
         items = "".join(
             f"<li>{'✓' if o.ok else '✗'} {html.escape(s)}"
             + ("" if o.ok else f" <em>({o.fault})</em>")
@@ -152,9 +174,7 @@ class Report:
             situation = html.escape(self.example.case.situation)
             parts.append(f"<p>Smallest failing example ({situation}):</p><table>{rows}</table>")
             parts.append(self._pictures())
-        if self.example and self.example.outcome.printed:
-            text = html.escape(_shorten(self.example.outcome.printed))
-            parts.append(f"<p>It printed:</p><pre>{text}</pre>")
+        parts += self._print_html()
         parts.append(
             f"<p>Read: <code>{html.escape(self.read())}</code>. "
             f'For a hint: <code>hint("{self.exercise.id}")</code></p>'

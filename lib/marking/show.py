@@ -8,32 +8,42 @@ import torch
 LARGEST_SHOWN = 64
 
 
-def as_text(value: Any, indent: int = 0) -> str:
+def as_text(value: Any, indent: int = 0, digits: int = 4) -> str:
     """A tensor as nested lists of short numbers, or its shape when it is large."""
     if isinstance(value, tuple | list):
         names = getattr(value, "_fields", range(len(value)))
         pad = " " * indent
         return f"\n{pad}".join(
-            f"{name}: {as_text(part, indent + 2)}" for name, part in zip(names, value, strict=True)
+            f"{name}: {as_text(part, indent + 2, digits)}"
+            for name, part in zip(names, value, strict=True)
         )
     if not isinstance(value, torch.Tensor):
         return f"{value:,}" if type(value) is int else repr(value)
     shape = "×".join(map(str, value.shape)) or "scalar"
     if value.numel() > LARGEST_SHOWN or not _readable(value):
         return f"tensor of shape {shape}"
-    return f"{_nested(value.detach().tolist())}   ({shape})"
+    return f"{_nested(value.detach().tolist(), digits)}   ({shape})"
+
+
+def as_different_texts(a: Any, b: Any, indent: int = 0) -> tuple[str, str]:
+    """Two values that differ, with as many digits as it takes to see it (four, if they can)."""
+    for digits in range(4, 18):
+        pair = as_text(a, indent, digits), as_text(b, indent, digits)
+        if pair[0] != pair[1]:
+            break
+    return pair
 
 
 def _readable(value: torch.Tensor) -> bool:
     return value.layout == torch.strided and value.device.type != "meta"
 
 
-def _nested(value: Any) -> str:
+def _nested(value: Any, digits: int) -> str:
     if isinstance(value, list):
-        return "[" + ", ".join(map(_nested, value)) + "]"
+        return "[" + ", ".join(_nested(item, digits) for item in value) + "]"
     if isinstance(value, bool):
         return "True" if value else "False"
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.7g}"
+    return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.{max(digits, 7)}g}"
 
 
 def as_grid(value: Any) -> torch.Tensor | None:

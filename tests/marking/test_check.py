@@ -257,8 +257,108 @@ def test_two_mistakes_at_once_are_both_named():
 
 def test_hints_come_one_at_a_time_and_end():
     texts = [str(hint("attention.causal_mask")) for _ in range(4)]
-    assert [t[:11] for t in texts] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3", "Hint 3 of 3"]
-    assert "no more hints" in texts[2]
+    assert [t[:11] for t in texts[:3]] == ["Hint 1 of 3", "Hint 2 of 3", "Hint 3 of 3"]
+    assert "no more hints" not in texts[2]
+    assert texts[3].startswith("There are no more hints. Read chapters/attention/")
+
+
+def test_a_hint_wraps_in_a_notebook():
+    page = hint("attention.softmax")._repr_html_()
+    assert page.startswith("<p") and "Hint 1 of 3: " in page
+
+
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        ((), r'check\("attention\.softmax", softmax\)'),
+        (("attention.softmax",), r'check\("attention\.softmax", softmax\)'),
+        (("attention.softmax", None), "It got None"),
+        (("attention.softmax", "softmax"), "leave the quotation marks out"),
+        (("attention.softmax", torch.ones(2)), "is there a call, with"),
+        (("attention.softmax", 3), "of type int\\.$"),
+    ],
+    ids=str,
+)
+def test_a_call_that_lacks_something_is_told_what_to_write(arguments, words):
+    with pytest.raises(CourseError, match=words):
+        check(*arguments)
+
+
+def test_the_function_alone_is_told_its_id():
+    def rotary(x, positions, theta): ...
+
+    with pytest.raises(CourseError, match=r'check\("attention\.rotary", rotary\)'):
+        check(rotary)
+
+
+def test_a_hint_for_nothing_is_told_what_to_write():
+    with pytest.raises(CourseError, match=r'hint\("attention\.softmax"\)'):
+        hint()
+
+
+def test_prints_of_a_function_that_passes_are_shown_too():
+    def chatty(x, dim):
+        print("shape", tuple(x.shape))
+        return right(x, dim)
+
+    report = check("attention.softmax", chatty)
+    for told in (str(report), report._repr_html_()):
+        assert "Your prints are kept out of the way during a check; the first:" in told
+        assert "shape (" in told
+
+
+def test_a_renamed_argument_is_told_to_keep_the_given_names():
+    def renamed(scores, dim):
+        return right(scores, dim)
+
+    told = first_fault(check("attention.softmax", renamed)).message
+    assert "unexpected keyword argument 'x'. Keep the argument names of the given cell." in told
+
+
+def test_an_exit_is_reported_at_the_learners_line():
+    def leaves(x, dim):
+        exit(3)
+
+    told = first_fault(check("attention.softmax", leaves)).message
+    assert "SystemExit" in told and "of leaves: exit(3)" in told
+
+
+def test_booleans_that_differ_are_told_as_booleans():
+    def upside_down(T, S):
+        return ~exercises()["attention.causal_mask"].reference(T, S)
+
+    told = first_fault(check("attention.causal_mask", upside_down)).message
+    assert "it is False, expected True" in told or "it is True, expected False" in told
+
+
+def test_numbers_that_print_alike_are_given_more_digits():
+    def slightly_off(x, dim):
+        return right(x, dim) + 2e-7 * (x.dtype == torch.float64)
+
+    facts = dict(check("attention.softmax", slightly_off).facts())
+    assert facts["expected"] != facts["yours"]
+    assert facts["so"].partition("it is ")[2].partition(", expected ")[0] not in facts["expected"]
+    it_is, _, expected = facts["so"].partition("it is ")[2].rstrip(".").partition(", expected ")
+    assert it_is != expected
+
+
+def test_an_example_of_another_shape_comes_before_one_of_another_value():
+    def no_head_axis(x, positions, theta):
+        D = x.shape[-1]
+        f = theta ** (-torch.arange(0, D, 2, dtype=torch.float64) / D)
+        a, b = x.chunk(2, dim=-1)
+        angles = positions[..., None] * f
+        c, s = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+        return torch.cat((a * c - b * s, a * s + b * c), dim=-1)
+
+    report = check("attention.rotary", no_head_axis)
+    assert {o.fault for o in report.results.values()} >= {"raised"}
+    assert report.example.outcome.fault in ("raised", "shape")
+
+
+def test_the_report_says_which_notebook_to_open_and_which_section():
+    told = str(check("attention.multi_head", lambda **inputs: inputs["x"].mT))
+    assert "Read: chapters/attention/03_masks_heads_positions.ipynb, section “Why several" in told
 
 
 def test_the_report_is_html_without_scripts_and_escapes_what_the_learner_prints():
