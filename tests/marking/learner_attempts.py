@@ -1363,3 +1363,103 @@ def cheaper_flops(B, H, K, T, S, D, bytes_per_value, causal):
 def peak_memory(B, H, K, T, S, D, bytes_per_value, causal):
     io = 2 * (B * H * T * D + B * K * S * D) * bytes_per_value
     return 2 * B * H * T * S * D + 2 * B * H * T * S * D, io + B * H * T * S * bytes_per_value, io
+
+
+# --- seen in a first pass through the notebook --------------------------------------------------
+
+
+@attempt("attention_cost", "not-integer")
+def half_of_the_square(B, H, K, T, S, D, bytes_per_value, causal):
+    pairs = T * S / 2 if causal else T * S
+    flash = bytes_per_value * 2 * B * D * (H * T + K * S)
+    return 4 * B * H * D * pairs, flash + 4 * bytes_per_value * B * H * T * S, flash
+
+
+@attempt("attention_cost", "not-integer")
+def right_counts_as_floats(B, H, K, T, S, D, bytes_per_value, causal):
+    pairs = sum(max(0, i + 1 + S - T) for i in range(T)) if causal else T * S
+    flash = bytes_per_value * 2 * B * D * (H * T + K * S)
+    plain = flash + 4 * bytes_per_value * B * H * T * S
+    return [float(4 * B * H * D * pairs), float(plain), float(flash)]
+
+
+@attempt("rotary", "no-head-axis")
+def angles_by_row_and_token(x, positions, theta):
+    D = x.shape[-1]
+    angles = positions[..., None] * _frequencies(x, theta)
+    a, b = x[..., : D // 2], x[..., D // 2 :]
+    c, s = torch.cos(angles).to(x.dtype), torch.sin(angles).to(x.dtype)
+    return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
+
+
+@attempt("rotary", "no-head-axis", "angles-in-float32")
+def angles_by_row_and_token_in_float32(x, positions, theta):
+    D = x.shape[-1]
+    f = 1.0 / theta ** (torch.arange(0, D, 2).float() / D)
+    angles = positions[..., None].float() * f
+    a, b = x[..., : D // 2], x[..., D // 2 :]
+    c, s = torch.cos(angles).to(x.dtype), torch.sin(angles).to(x.dtype)
+    return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
+
+
+@attempt("softmax", "no-keepdim")
+def maximum_lost_its_axis(x, dim):
+    e = torch.exp(x - x.max(dim)[0])
+    return e / e.sum(dim, keepdim=True)
+
+
+@attempt("online_softmax_update", "rescale-without-axis")
+def accumulator_times_factor(m, l, acc, scores, values):  # noqa: E741
+    top = torch.maximum(m, scores.max(-1).values)
+    safe = top.masked_fill(top.isinf(), 0.0)
+    r = torch.exp(m - safe)
+    p = torch.exp(scores - safe.unsqueeze(-1))
+    return top, l * r + p.sum(-1), acc * r + torch.matmul(p, values)
+
+
+@attempt("flash_forward", "returns-l")
+def sum_in_place_of_its_logarithm(q, k, v, block_size, causal):
+    T, S = q.shape[-2], k.shape[-2]
+    m = q.new_full(q.shape[:-1], -math.inf)
+    total = q.new_zeros(q.shape[:-1])
+    acc = q.new_zeros(*q.shape[:-1], v.shape[-1])
+    for j in range(0, S, block_size):
+        kb, vb = k[..., j : j + block_size, :], v[..., j : j + block_size, :]
+        s = q @ kb.mT / math.sqrt(q.shape[-1])
+        if causal:
+            late = j + torch.arange(kb.shape[-2])[None] > torch.arange(T)[:, None] + S - T
+            s = s.masked_fill(late, -math.inf)
+        new = torch.maximum(m, s.amax(-1))
+        safe = new.masked_fill(new.isinf(), 0.0)
+        r, p = torch.exp(m - safe), torch.exp(s - safe[..., None])
+        m, total, acc = new, r * total + p.sum(-1), r[..., None] * acc + p @ vb
+    return acc / total.masked_fill(total == 0, 1.0)[..., None], total
+
+
+@attempt("multi_head", "view-after-transpose")
+def view_of_transposed_heads(x, w_q, w_k, w_v, w_o, n_heads, mask):
+    B, T, _ = x.shape
+    q = (x @ w_q.T).view(B, T, n_heads, -1).transpose(1, 2)
+    k = (x @ w_k.T).view(B, T, n_heads, -1).transpose(1, 2)
+    v = (x @ w_v.T).view(B, T, n_heads, -1).transpose(1, 2)
+    s = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5
+    if mask is not None:
+        s = s.masked_fill(~mask, -math.inf)
+    out = torch.nan_to_num(torch.softmax(s, -1), nan=0.0) @ v
+    return out.transpose(1, 2).view(B, T, -1) @ w_o.T
+
+
+@attempt("grouped_query", "not-shared")
+def einsum_over_unequal_heads(q, k, v, mask):
+    s = torch.einsum("bnqd,bnkd->bnqk", q, k) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        s = s.masked_fill(~mask, -math.inf)
+    return torch.einsum("bnqk,bnkd->bnqd", torch.nan_to_num(torch.softmax(s, -1), nan=0.0), v)
+
+
+@attempt("grouped_query", "not-shared")
+def product_over_unequal_heads(q, k, v, mask):
+    s = torch.matmul(q, k.transpose(-2, -1)) / math.sqrt(q.shape[-1])
+    if mask is not None:
+        s = s.masked_fill(~mask, -math.inf)
+    return torch.matmul(torch.nan_to_num(torch.softmax(s, -1), nan=0.0), v)

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+import torch
 from learner_attempts import ATTEMPTS
 
 from marking import check
@@ -63,3 +64,48 @@ def test_two_mistakes_made_at_once_are_told_with_both_sentences(reports):
     text = str(by_name["multi_head-view_and_no_scale"])
     assert "two mistakes at once" in text
     assert "cut-without-transpose" in text and "no-scale" in text
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "attention_cost-half_of_the_square",
+        "attention_cost-right_counts_as_floats",
+        "rotary-angles_by_row_and_token",
+        "rotary-angles_by_row_and_token_in_float32",
+        "softmax-maximum_lost_its_axis",
+        "online_softmax_update-accumulator_times_factor",
+        "flash_forward-sum_in_place_of_its_logarithm",
+        "multi_head-view_of_transposed_heads",
+        "grouped_query-einsum_over_unequal_heads",
+        "grouped_query-product_over_unequal_heads",
+    ],
+)
+def test_what_people_write_first_is_named(name, reports):
+    i = NAMES.index(name)
+    assert {m.id for m in reports[i].mistakes} == set(ATTEMPTS[i].mistakes)
+    assert reports[i].certain
+
+
+def test_a_count_that_is_a_float_is_told_to_be_an_int(reports):
+    report = reports[NAMES.index("attention_cost-right_counts_as_floats")]
+    assert "flops must be an int; it is the float" in str(report)
+
+
+def test_a_lost_axis_is_not_blamed_on_the_sum_alone(reports):
+    report = reports[NAMES.index("softmax-maximum_lost_its_axis")]
+    assert "the maximum or the sum has lost its axis" in str(report)
+
+
+def test_angles_in_float32_fail_only_where_they_are_visibly_wrong(reports):
+    report = reports[NAMES.index("rotary-hugging_face_habit")]
+    assert [s for s, o in report.results.items() if not o.ok] == ["positions up to 100,000"]
+
+
+@pytest.mark.parametrize(
+    "name", ["multi_head-view_and_no_scale", "grouped_query-einsum_over_unequal_heads"]
+)
+def test_the_example_of_many_heads_can_be_followed_with_a_pencil(name, reports):
+    case = reports[NAMES.index(name)].example.case
+    sizes = [v.numel() for v in case.inputs.values() if isinstance(v, torch.Tensor)]
+    assert max(sizes) <= 16 and sum(sizes) <= 60

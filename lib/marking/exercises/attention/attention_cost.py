@@ -97,13 +97,15 @@ def _count(
     key_sized=2,
     matrix=lambda B, H, K, T, S, pairs: 4 * B * H * T * S,
     width=lambda bytes_per_value: bytes_per_value,
+    whole=lambda n: n,
 ):
     """As it stands it is right."""
     n = pairs(T, S) if causal else T * S
     flops = B * flop_heads(H, K) * n * per_pair(D)
     values = B * D * (query_sized * H * T + key_sized * kv_heads(H, K) * kv_length(T, S))
     size = width(bytes_per_value)
-    return flops, size * (values + matrix(B, H, K, T, S, n)), size * values
+    plain = size * (values + matrix(B, H, K, T, S, n))
+    return whole(flops), whole(plain), whole(size * values)
 
 
 multiply_add_as_one = partial(_count, per_pair=lambda D: 2 * D)
@@ -118,6 +120,9 @@ own_key_left_out = _causal(lambda T, S: sum(max(0, n - 1) for n in _allowed(T, S
 aligned_top_left = _causal(lambda T, S: sum(min(i + 1, S) for i in range(T)))
 negative_rows = _causal(lambda T, S: sum(i + 1 + S - T for i in range(T)))
 causal_matrix_traffic = partial(_count, matrix=lambda B, H, K, T, S, pairs: 4 * B * H * pairs)
+
+not_integer = _causal(lambda T, S: T * S / 2)
+floats = (_causal(lambda T, S: float(sum(_allowed(T, S)))), partial(_count, whole=float))
 
 one_crossing_forgotten = _crossings(3)
 matrix_crosses_twice = _crossings(2)
@@ -243,6 +248,15 @@ ATTENTION_COST = Exercise(
             causal_ignored,
             "causal does not change flops; only allowed pairs take part in the products.",
             CAUSAL,
+        ),
+        Mistake(
+            "not-integer",
+            not_integer,
+            "a count comes back as a float, as every division with / does, and floats lose large "
+            "counts; count in whole numbers. T·S/2 is not the number of causal pairs in any case: "
+            "the diagonal belongs to them.",
+            CAUSAL,
+            also=floats,
         ),
         Mistake(
             "own-key-left-out",

@@ -258,6 +258,7 @@ nan_on_empty = partial(_tiled, update=_nan_if_empty)
 not_divided = partial(_tiled, divide=lambda acc, l: acc)  # noqa: E741
 zero_by_zero = partial(_tiled, divide=lambda acc, l: acc / l[..., None])  # noqa: E741
 logsumexp_without_maximum = partial(_tiled, logsumexp=lambda m, l: torch.log(l))  # noqa: E741
+returns_l = partial(_tiled, logsumexp=lambda m, l: l)  # noqa: E741
 sum_without_logarithm = partial(_tiled, logsumexp=lambda m, l: m + l)  # noqa: E741
 
 
@@ -475,6 +476,12 @@ FLASH_FORWARD = Exercise(
             logsumexp_without_maximum,
             "the log-sum-exp lacks the maximum that was subtracted; add it to the logarithm of "
             "the sum.",
+            MERGING,
+        ),
+        Mistake(
+            "returns-l",
+            returns_l,
+            "the second value is l, the running sum itself; the log-sum-exp is m + ln l.",
             MERGING,
         ),
         Mistake(

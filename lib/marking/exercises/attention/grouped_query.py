@@ -17,6 +17,9 @@ from marking.exercises.attention._masks import one_unlikely, some_allowed, some_
 def _qkv(draw, K: int, group: int, *, B: int | None = None, scale: float = 1.0):
     B = draw.size(1, 2) if B is None else B
     T, S, D, Dv = draw.sizes(4, 2, 6)
+    if draw.level is not None:  # a pencil does not need them all different
+        T, D, Dv = (draw.size(2, 6, small=1) for _ in range(3))
+        S = draw.size(2, 6)
     return {
         "q": draw.normal(B, K * group, T, D, scale=scale),
         "k": draw.normal(B, K, S, D, scale=scale),
@@ -56,7 +59,7 @@ def shared_mask(draw):
 
 
 def mask_by_head(draw):
-    B = draw.size(2, 3)
+    B = draw.size(2, 3, small=1)
     inputs = _qkv(draw, 2, draw.size(2, 3), B=B)
     return inputs | {"mask": some_allowed(draw, B, inputs["q"].shape[1], *_TS(inputs))}
 
@@ -122,6 +125,12 @@ heads_averaged = _shared(lambda x, H: x.mean(1, keepdim=True).expand(-1, H, -1, 
 repeated_k_times = _shared(lambda x, H: x.repeat_interleave(x.shape[1], dim=1))
 repeated_h_times = _shared(lambda x, H: x.repeat_interleave(H, dim=1))
 not_shared = _shared(lambda x, H: x)
+not_shared_by_einsum = partial(
+    _grouped,
+    keys=lambda x, H: x,
+    values=lambda x, H: x,
+    product=lambda q, k: torch.einsum("bhtd,bhsd->bhts", q, k),
+)
 heads_backwards = _shared(lambda x, H: _neighbours(x, H).flip(1))
 
 no_scale = partial(_grouped, scale=parts.no_scale)
@@ -285,6 +294,7 @@ GROUPED_QUERY = Exercise(
             "the K key/value heads meet the H query heads as they are, which fits only when K is "
             "1 or H; give each query head the one it shares.",
             SHARED,
+            also=(not_shared_by_einsum,),
         ),
         Mistake(
             "heads-out-of-order",

@@ -20,9 +20,9 @@ def _inputs(draw, *, heads=None, same_size=False, square=False, scale=1.0, B=Non
     The weights are scaled so that scores have a standard deviation near `scale`².
     """
     H = draw.size(2, 3) if heads is None else heads
-    B = draw.size(2, 3) if B is None else B
-    T = draw.size(3, 5)
-    D, Dv = draw.sizes(2, 2, 4)
+    B = draw.size(2, 3, small=1) if B is None else B
+    T = draw.size(3, 5, small=2)
+    D, Dv = draw.sizes(2, 2, 4, small=1)
     Dv = D if same_size or square else Dv
     C = H * D if square else H * D + draw.size(1, 3)
     Cout = C if square else H * Dv + draw.size(1, 3)
@@ -115,6 +115,11 @@ def _join_without_transpose(y):
     return y.reshape(B, T, H * D)
 
 
+def _join_by_view(y):
+    B, H, T, D = y.shape
+    return y.transpose(1, 2).view(B, T, H * D)
+
+
 def _linear(x, w):
     return x @ w.T
 
@@ -146,6 +151,7 @@ def _heads(
 
 cut_without_transpose = partial(_heads, cut=_cut_without_transpose)
 joined_without_transpose = partial(_heads, join=_join_without_transpose)
+view_after_transpose = partial(_heads, join=_join_by_view)
 never_transposed = partial(_heads, cut=_cut_without_transpose, join=_join_without_transpose)
 features_interleaved = partial(_heads, cut=lambda y, H: y.unflatten(-1, (-1, H)).movedim(-1, 1))
 joined_interleaved = partial(_heads, join=lambda y: y.movedim(1, -1).flatten(-2))
@@ -306,6 +312,13 @@ MULTI_HEAD = Exercise(
             joined_without_transpose,
             "the heads are joined straight from (B, H, T, Dv), which mixes positions; swap the "
             "axes H and T back first.",
+            VIEW,
+        ),
+        Mistake(
+            "view-after-transpose",
+            view_after_transpose,
+            "transpose swaps the axes and leaves the memory as it was, and view cannot join axes "
+            "that are apart in memory; use reshape, or contiguous() before view.",
             VIEW,
         ),
         Mistake(

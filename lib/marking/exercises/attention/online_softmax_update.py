@@ -125,6 +125,11 @@ def sum_not_rescaled(m, l, acc, scores, values):  # noqa: E741
     return new_m, l + p.sum(-1), rescale[..., None] * acc + p @ values
 
 
+def rescale_without_axis(m, l, acc, scores, values):  # noqa: E741
+    new_m, rescale, p = _parts(m, scores)
+    return new_m, rescale * l + p.sum(-1), rescale * acc + p @ values
+
+
 def rescale_inverted(m, l, acc, scores, values):  # noqa: E741
     new_m, _, p = _parts(m, scores)
     rescale = torch.exp(new_m - m)
@@ -284,6 +289,13 @@ ONLINE_SOFTMAX_UPDATE = Exercise(
             "acc is brought to the new maximum and l is not, so the weights no longer sum to 1; "
             "rescale both by the same factor.",
             THREE_NUMBERS,
+        ),
+        Mistake(
+            "rescale-without-axis",
+            rescale_without_axis,
+            "acc is multiplied by one factor a row without an axis for Dv, so the factors line up "
+            "with the columns or do not fit; give them a last axis of size 1.",
+            TILES,
         ),
         Mistake(
             "rescale-inverted",

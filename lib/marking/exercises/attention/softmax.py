@@ -107,6 +107,16 @@ def no_keepdim(x, dim):
     return e / e.sum(dim=dim)
 
 
+def maximum_without_axis(x, dim):
+    e = (x - x.amax(dim=dim)).exp()
+    return e / e.sum(dim=dim, keepdim=True)
+
+
+def both_without_axis(x, dim):
+    e = (x - x.amax(dim=dim)).exp()
+    return e / e.sum(dim=dim)
+
+
 # --- other right answers ---------------------------------------------------------------------
 
 
@@ -129,6 +139,10 @@ def moved_axis(x, dim):
     e = torch.exp(y - top)
     return (e / e.sum(-1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)).movedim(-1, dim)
 
+
+OVERFLOW = "attention/02_scale#when-does-the-exponential-overflow"
+FORMULA = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
+EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
 
 SOFTMAX = Exercise(
     id="attention.softmax",
@@ -156,65 +170,66 @@ SOFTMAX = Exercise(
             no_max,
             "exp is taken of the scores as they are, and overflows to infinity for large ones; "
             "subtract each slice's maximum first, which changes nothing else.",
-            "attention/02_scale",
+            OVERFLOW,
         ),
         Mistake(
             "global-max",
             global_max,
             "one maximum is subtracted from the whole tensor; a slice far below it then underflows "
             "to 0/0. Take the maximum along dim.",
-            "attention/02_scale",
+            OVERFLOW,
         ),
         Mistake(
             "global-sum",
             global_sum,
             "the exponentials are divided by the sum of the whole tensor; each slice along dim "
             "has to sum to 1 by itself.",
-            "attention/01_queries_keys_values",
+            FORMULA,
         ),
         Mistake(
             "always-last-axis",
             always_last_axis,
             "dim is ignored and the last axis is normalised.",
-            "attention/01_queries_keys_values",
+            FORMULA,
         ),
         Mistake(
             "first-axis",
             first_axis,
             "the first axis is normalised, whatever dim says.",
-            "attention/01_queries_keys_values",
+            FORMULA,
         ),
         Mistake(
             "nan-on-empty",
             nan_on_empty,
             "a slice that is all −∞ gives −∞ − (−∞) = NaN; here such a slice gives zeros.",
-            "attention/03_masks_heads_positions",
+            EMPTY,
         ),
         Mistake(
             "uniform-on-empty",
             uniform_on_empty,
             "−∞ is replaced by a large negative number, so a slice that is all −∞ comes out "
             "uniform; here such a slice gives zeros.",
-            "attention/03_masks_heads_positions",
+            EMPTY,
         ),
         Mistake(
             "log-probabilities",
             log_probabilities,
             "it returns the logarithms of the probabilities.",
-            "attention/01_queries_keys_values",
+            FORMULA,
         ),
         Mistake(
             "not-normalised",
             not_normalised,
             "the exponentials are not divided by their sum.",
-            "attention/01_queries_keys_values",
+            FORMULA,
         ),
         Mistake(
             "no-keepdim",
             no_keepdim,
-            "the sum has lost its axis, so the division lines up with the wrong axis or fails; "
-            "sum with keepdim=True.",
-            "attention/01_queries_keys_values",
+            "the maximum or the sum has lost its axis, so it lines up with the wrong axis or "
+            "fails; take both with keepdim=True.",
+            FORMULA,
+            also=(maximum_without_axis, both_without_axis),
         ),
     ),
     alternatives=(powers_of_two, by_log_sum_exp, moved_axis),
@@ -226,5 +241,5 @@ SOFTMAX = Exercise(
         "A slice that is all −∞ has the maximum −∞, and −∞ − (−∞) is NaN. Replace that maximum "
         "by 0 before you subtract; then look at what its sum is and decide what to divide by.",
     ),
-    read="attention/02_scale",
+    read=OVERFLOW,
 )
