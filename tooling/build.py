@@ -6,6 +6,7 @@ what the lessons import (jupyter-cache looks at the cells only, and would keep r
 no longer gives).
 """
 
+import copy
 import hashlib
 import os
 import shutil
@@ -43,7 +44,9 @@ def main(builder: str = "html") -> None:
 
 def write_config() -> Path:
     """The configuration that is built: `_config.yml` and what only this machine knows."""
-    config = settings.config()
+    config = copy.deepcopy(settings.config())
+    if not settings.address_is_set():
+        remove_buttons(config)
     sphinx = config["sphinx"]
     sphinx["local_extensions"] = dict.fromkeys(sphinx["local_extensions"], str(ROOT))
     sphinx["config"]["html_static_path"] = ["assets", "_build/vendor"]
@@ -60,6 +63,14 @@ def write_config() -> Path:
     path = BUILD / "_config.yml"
     path.write_text(yaml.safe_dump(config, allow_unicode=True), encoding="utf-8")
     return path
+
+
+def remove_buttons(config: dict) -> None:
+    """No launch, edit, issue and source buttons: without an address they would lead nowhere."""
+    del config["repository"]
+    config["launch_buttons"] = {"thebe": False}
+    for button in ("repository", "edit_page", "issues"):
+        config["html"][f"use_{button}_button"] = False
 
 
 def fingerprint(*patterns: str) -> str:

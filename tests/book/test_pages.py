@@ -8,8 +8,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 from docutils.nodes import make_id
-from tooling import library_pages
-from tooling.settings import PLACEHOLDER, ROOT
+from tooling import build, library_pages
+from tooling.settings import PLACEHOLDER, ROOT, address_is_set
 
 HTML = ROOT / "_build" / "html"
 CHAPTERS = ROOT / "chapters"
@@ -168,6 +168,30 @@ def test_every_picture_has_an_alternative_text(parsed):
 
 
 @pytest.mark.site
+@pytest.mark.skipif(address_is_set(), reason="repository.url is set")
+def test_no_page_leads_to_an_address_that_is_not_set(parsed):
+    led = [
+        f"{page.name}: {link['href']}"
+        for page in built_pages()
+        for link in parsed(page).select("a[href]")
+        if PLACEHOLDER in link["href"] or "colab.research.google.com/github" in link["href"]
+    ]
+    assert led == []
+
+
+def test_the_buttons_appear_with_the_address(address, monkeypatch, tmp_path):
+    monkeypatch.setattr(build, "BUILD", tmp_path)
+    for url, there in ((PLACEHOLDER, False), ("https://github.com/someone/course", True)):
+        address(url)
+        config = yaml.safe_load(build.write_config().read_text(encoding="utf-8"))
+        assert ("repository" in config) == there
+        assert ("colab_url" in config["launch_buttons"]) == there
+        buttons = ("use_repository_button", "use_edit_page_button", "use_issues_button")
+        assert {config["html"][button] for button in buttons} == {there}
+
+
+@pytest.mark.site
+@pytest.mark.skipif(not address_is_set(), reason="repository.url is not set: no Colab links yet")
 def test_every_lesson_and_exercise_opens_in_colab_as_a_notebook_that_exists(parsed):
     seen = 0
     for page in built_pages():

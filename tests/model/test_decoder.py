@@ -1,5 +1,9 @@
 """The decoder: hand-worked parts, and what must hold for any weights."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from small_models import small_config, small_model
@@ -135,10 +139,54 @@ def test_ids_of_another_kind_or_shape_are_refused(bad):
 
 
 def test_the_same_sentence_says_what_ids_should_be():
-    from clearhead.model.decoder import check_ids
+    from clearhead.model._checks import check_ids
 
     with pytest.raises(TypeError, match=r"give integers of shape \(B, T\)"):
         check_ids(torch.zeros(1, 3), 264)
+
+
+WITHOUT_THE_HOOK = """
+import torch
+from small_models import small_model
+from clearhead.model import trace
+model, ids = small_model(), torch.zeros(2, 5, dtype=torch.long)
+for call in (
+    lambda: model([[1, 2]]),
+    lambda: trace(model, [[1, 2]]),
+    lambda: model(ids, positions=3),
+    lambda: model(ids, positions=ids[:1]),
+    lambda: model(ids, mask="causal"),
+    lambda: model(ids, mask=torch.ones(5, 5)),
+    lambda: model(ids, mask=torch.ones(5, dtype=torch.bool)),
+    lambda: model(ids, mask=torch.ones(4, 4, dtype=torch.bool)),
+    lambda: model(ids, mask=torch.ones(3, 1, 5, 5, dtype=torch.bool)),
+):
+    try:
+        call()
+    except (TypeError, ValueError) as error:
+        print(error)
+"""
+
+
+def test_the_decoder_and_trace_say_what_does_not_fit():
+    run = subprocess.run(
+        [sys.executable, "-c", WITHOUT_THE_HOOK],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout.splitlines() == [
+        "ids is a list; give a tensor of integers, shape (B, T)",
+        "ids is a list; give a tensor of integers, shape (B, T)",
+        "positions is a int; give a tensor of integers",
+        "positions has shape (1, 5); give that of ids, (2, 5)",
+        "mask is str; give a boolean tensor, True = may attend",
+        "mask is torch.float32; give a boolean tensor, True = may attend",
+        "mask has shape (5,); give one that broadcasts to (B, H, T, T) = (2, 4, 5, 5)",
+        "mask has shape (4, 4); give one that broadcasts to (B, H, T, T) = (2, 4, 5, 5)",
+        "mask has shape (3, 1, 5, 5); give one that broadcasts to (B, H, T, T) = (2, 4, 5, 5)",
+    ]
 
 
 def test_every_parameter_gets_a_gradient(ids):

@@ -72,7 +72,7 @@ def test_an_inv_freq_buffer_and_a_copy_of_a_tied_head_are_ignored(tmp_path):
     "changes, message",
     [
         (dict(architectures=["GPT2LMHeadModel"]), "holds the architecture GPT2LMHeadModel"),
-        (dict(architectures=None), "holds the architecture none"),
+        (dict(architectures=None), "has no architectures, so it is no model's"),
         (dict(num_key_value_heads=3), "4 query heads can't share 3 key/value heads evenly"),
         (dict(head_dim=None, hidden_size=30), "hidden_size 30 can't be divided among 4 heads"),
         (dict(rope_scaling={"type": "yarn", "factor": 4}), "uses rope scaling 'yarn'"),

@@ -29,8 +29,21 @@ def no_weights(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["smollm3", "nowhere/at/all", "missing.gguf", "./folder", "a/b.gguf"]
+    ("name", "what"), [("missing.gguf", "file"), ("a/b.gguf", "file"), ("./folder", "folder")]
 )
+def test_a_path_to_nothing_is_named(name, what):
+    message = not_found(name)
+    assert f"there is no {what} {name}: load takes smollm2-135m" in message
+
+
+def test_the_case_of_a_packaged_name_does_not_matter(tmp_path, monkeypatch):
+    weights, asked = write_gguf(tmp_path / "small.gguf", small_model()), []
+    monkeypatch.setattr(loading, "packaged", lambda name: asked.append(name) or weights)
+    model, _ = load("SmolLM2-135M")
+    assert asked == ["smollm2-135m"] and model.config.width == small_model().config.width
+
+
+@pytest.mark.parametrize("name", ["smollm3", "nowhere/at/all"])
 def test_an_unknown_name_gets_the_list_of_what_is_there(name):
     message = not_found(name)
     assert f"there is no model {name!r}" in message

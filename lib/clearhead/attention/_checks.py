@@ -53,6 +53,11 @@ def require_qkv(q: Tensor, k: Tensor, v: Tensor, *, grouped: bool = False) -> No
         )
     batch = q.shape[:1] if grouped else q.shape[:-2]
     if k.shape[: len(batch)] != batch or k.shape[:-2] != v.shape[:-2]:
+        if not grouped and _shares_heads(q, k, v):
+            raise ValueError(
+                f"q has {q.shape[1]} heads and k has {k.shape[1]} ({shapes}); for heads that share "
+                "keys and values call grouped_query or attention."
+            )
         expand = "" if grouped else " (use .expand to repeat one that is smaller)"
         raise ValueError(f"Given {shapes}; the batch axes must be equal{expand}.")
     if grouped and (k.shape[1] == 0 or q.shape[1] % k.shape[1]):
@@ -60,6 +65,19 @@ def require_qkv(q: Tensor, k: Tensor, v: Tensor, *, grouped: bool = False) -> No
             f"q has {q.shape[1]} heads and k has {k.shape[1]}; "
             "the number of query heads must be a multiple of the number of key/value heads."
         )
+
+
+def _shares_heads(q: Tensor, k: Tensor, v: Tensor) -> bool:
+    """The shapes are those of grouped-query attention, with K a proper divisor of H."""
+    if q.ndim != 4 or k.shape[:-2] != v.shape[:-2] or q.shape[0] != k.shape[0]:
+        return False
+    return 0 < k.shape[1] < q.shape[1] and q.shape[1] % k.shape[1] == 0
+
+
+def require_scale(scale: float | None) -> None:
+    """`scale` is a number: a tensor would turn fused kernels away, a string fail far from here."""
+    if scale is not None and (isinstance(scale, bool) or not isinstance(scale, int | float)):
+        raise TypeError(f"scale is a {type(scale).__name__}; give a number such as D**-0.5.")
 
 
 def require_mask(mask: Tensor | None, q: Tensor, k: Tensor) -> None:

@@ -56,10 +56,16 @@ def attention_cost(
 ) -> AttentionCost:
     """Equations (1) to (4), for B sequences, H query heads over K key/value heads of size D.
 
-    Raises `TypeError` when a size is not an integer and `ValueError` when it is negative.
+    Raises `TypeError` when a size is not an integer and `ValueError` when it is negative or K does
+    not divide H.
     """
     require_integer(0, B=B, H=H, K=K, T=T, S=S, D=D)
     require_integer(1, bytes_per_value=bytes_per_value)
+    if H % K if K else H:
+        raise ValueError(
+            f"H is {H} and K is {K}; the number of query heads must be a multiple of the number of "
+            "key/value heads."
+        )
     pairs = T * S
     if causal:
         seeing = min(T, S)  # the queries that see a key; they see S - seeing + 1, …, S of them

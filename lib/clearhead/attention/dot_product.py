@@ -25,7 +25,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._checks import require_bias, require_mask, require_qkv
+from ._checks import require_bias, require_mask, require_qkv, require_scale
 from .masks import causal_mask
 from .softmax import softmax
 
@@ -45,6 +45,7 @@ def scaled_dot_product(
     end. Raises `TypeError` for a wrong dtype and `ValueError` for shapes that do not fit.
     """
     require_qkv(q, k, v)
+    require_scale(scale)
     require_mask(mask, q, k)
     require_bias(bias, q, k)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
@@ -80,6 +81,7 @@ def attention(
     for shapes that do not fit.
     """
     require_qkv(q, k, v, grouped=True)
+    require_scale(scale)
     require_mask(mask, q, k)
     require_bias(bias, q, k)
     T, S = q.shape[-2], k.shape[-2]

@@ -44,7 +44,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._checks import require_integer, require_qkv
+from ._checks import require_integer, require_qkv, require_scale
 from .online_softmax import online_softmax_update
 
 
@@ -64,6 +64,7 @@ def flash_forward(
     """
     require_qkv(q, k, v)
     require_integer(1, block_size=block_size)
+    require_scale(scale)
     T, S, Dv = q.shape[-2], k.shape[-2], v.shape[-1]
     precise = torch.promote_types(q.dtype, torch.float32)
     output = torch.empty(*q.shape[:-1], Dv, dtype=q.dtype, device=q.device)
@@ -101,6 +102,7 @@ def flash_backward(
     """
     require_qkv(q, k, v)
     require_integer(1, block_size=block_size)
+    require_scale(scale)
     _require_forward_results(q, v, d_output=d_output, output=output, logsumexp=logsumexp)
     T, S = q.shape[-2], k.shape[-2]
     precise = torch.promote_types(q.dtype, torch.float32)

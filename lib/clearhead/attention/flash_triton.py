@@ -38,7 +38,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require_qkv
+from ._checks import require_qkv, require_scale
 
 try:
     import triton
@@ -152,6 +152,7 @@ def flash_forward_triton(
     fit, a head size out of 16, 32, 64, 128, or tensors on the CPU without `TRITON_INTERPRET=1`.
     """
     _require_triton(q, k, v)
+    require_scale(scale)
     given = q.dtype
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if scale <= 0:  # the kernel scales a maximum, which needs a positive factor

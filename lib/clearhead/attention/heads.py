@@ -80,7 +80,16 @@ def grouped_query(
 
 
 def split_heads(x: Float[Tensor, "B T HD"], n_heads: int) -> Float[Tensor, "B H T D"]:
-    """Cut the last axis into heads: head h takes features h·D to (h+1)·D."""
+    """Cut the last axis into heads: head h takes features h·D to (h+1)·D.
+
+    Raises `ValueError` when `n_heads` does not divide the last axis of `x`.
+    """
+    require_floating(x=x)
+    require_integer(1, n_heads=n_heads)
+    if x.ndim != 3 or x.shape[-1] % n_heads:
+        raise ValueError(
+            f"x has shape {tuple(x.shape)} and n_heads is {n_heads}; expected (B, T, n_heads · D)."
+        )
     return x.unflatten(-1, (n_heads, -1)).transpose(1, 2)
 
 

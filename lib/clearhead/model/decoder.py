@@ -36,6 +36,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from clearhead.attention import attention, rotary_angles, rotate
+from clearhead.model._checks import check_ids, check_mask, check_positions
 from clearhead.model.config import Config
 
 
@@ -138,9 +139,10 @@ class Decoder(nn.Module):
         `positions` default to 0, 1, …, T − 1. `mask` (True = may attend, broadcast to B H T T)
         defaults to the causal one; a mask that is given is used as it is, so combine it with
         `causal_mask(T, T)`. Raises `TypeError` when `ids` is not a (B, T) tensor of integers and
-        `ValueError` when an id is outside the vocabulary.
+        `ValueError` when an id is outside the vocabulary or `positions` or `mask` do not fit.
         """
         turn = self.turn(ids, positions)
+        check_mask(mask, *ids.shape, self.config.heads)
         x = self.embedding(ids)  # B T C
         for block in self.blocks:
             x = block(x, turn, mask)
@@ -152,6 +154,7 @@ class Decoder(nn.Module):
         B, T = ids.shape
         if positions is None:
             positions = torch.arange(T, device=ids.device).expand(B, T)
+        check_positions(positions, ids)
         angles = rotary_angles(positions, self.config.head_size, theta=self.config.rope_theta)
         if self.config.rope_scale is not None:
             angles = angles * angles.new_tensor(self.config.rope_scale)
@@ -163,20 +166,3 @@ class Decoder(nn.Module):
         r"""The last norm, then one dot product with every row of the embedding, or of `head`."""
         matrix = self.embedding.weight if self.config.tied else self.head.weight
         return F.linear(self.norm(x), matrix)
-
-
-def check_ids(ids: Tensor, vocab_size: int) -> None:
-    r"""Refuse what is not a (B, T) tensor of token ids: on a GPU the lookup itself would crash."""
-    if ids.dim() != 2 or ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
-        raise TypeError(
-            f"ids is a {tuple(ids.shape)} tensor of {ids.dtype}; give integers of shape (B, T)"
-        )
-    if torch.compiler.is_compiling() or ids.numel() == 0:
-        return
-    low, high = int(ids.min()), int(ids.max())
-    if low < 0 or high >= vocab_size:
-        wrong = low if low < 0 else high
-        raise ValueError(
-            f"token id {wrong} is out of range: the vocabulary has {vocab_size} tokens, "
-            f"0 to {vocab_size - 1}"
-        )

@@ -74,7 +74,12 @@ SIZES = {  # ours: Hugging Face's
 
 def convert_config(hf: dict, *, source: str) -> Config:
     r"""Our `Config` from the dictionary in config.json, which is also `config.to_dict()`."""
-    architecture = (hf.get("architectures") or ["none"])[0]
+    if not hf.get("architectures"):
+        raise ValueError(
+            f"the config of {source} has no architectures, so it is no model's; Decoder implements "
+            f"{', '.join(ARCHITECTURES)}"
+        )
+    architecture = hf["architectures"][0]
     if architecture not in ARCHITECTURES:
         raise ValueError(
             f"{source} holds the architecture {architecture}; Decoder implements "

@@ -39,8 +39,13 @@ def load(
         return load_folder(path, dtype=dtype, device=device)
     if path.is_file():
         return load_gguf(path, dtype=dtype, device=device)
+    if name.lower() in PACKAGED:
+        return load_gguf(packaged(name.lower()), dtype=dtype, device=device)
     if name.count("/") == 1 and path.suffix != ".gguf" and not name.startswith((".", "/", "~")):
         return load_folder(download(name), dtype=dtype, device=device)
+    if path.suffix or name.startswith((".", "/", "~")):  # a path rather than a name
+        what = "file" if path.suffix else "folder"
+        raise ModelNotFound(f"there is no {what} {name}: {what_is_there()}")
     raise ModelNotFound(f"there is no model {name!r}: {what_is_there()}")
 
 

@@ -38,7 +38,10 @@ class Trace(NamedTuple):
 
 @torch.no_grad()
 def trace(model: Decoder, ids: Int[Tensor, "B T"]) -> Trace:
-    r"""Run `model` on `ids` and keep what every layer computed, equation (1) included."""
+    r"""Run `model` on `ids` and keep what every layer computed, equation (1) included.
+
+    Raises `TypeError` and `ValueError` for the ids that `Decoder` refuses.
+    """
     turn, mask = model.turn(ids), causal_mask(ids.shape[1], ids.shape[1], device=ids.device)
     x = model.embedding(ids)
     seen = Trace([], [], [], [], [x], x)

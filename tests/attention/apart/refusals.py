@@ -111,6 +111,19 @@ CASES = [
     (lambda: A.flash_forward(Q, K, V, block_size=0), ValueError, "block_size is 0; give"),
     (lambda: A.attention_cost(1, 1, 1, True, 1, 1), TypeError, "T is a bool"),
     (lambda: A.attention_cost(1, 1, 1, -2, 1, 1), ValueError, "T is -2"),
+    (lambda: A.attention_cost(1, 2, 4, 1, 1, 1), ValueError, "H is 2 and K is 4; the number of"),
+    (lambda: A.attention_cost(1, 6, 4, 1, 1, 1), ValueError, "H is 6 and K is 4; the number of"),
+    (lambda: A.attention_cost(1, 6, 0, 1, 1, 1), ValueError, "H is 6 and K is 0; the number of"),
+    (lambda: A.split_heads(t(2, 5, 7), 3), ValueError, r"\(2, 5, 7\) and n_heads is 3; expected"),
+    (lambda: A.split_heads(t(2, 6), 3), ValueError, r"\(2, 6\) and n_heads is 3; expected"),
+    (lambda: A.scaled_dot_product(Q, K, V, scale="1"), TypeError, "scale is a str; give a number"),
+    (lambda: A.attention(Q, K, V, scale=t(1)), TypeError, "scale is a Tensor; give a number"),
+    (lambda: A.flash_forward(Q, K, V, scale="1"), TypeError, "scale is a str; give a number"),
+    (
+        lambda: A.scaled_dot_product(Q, K[:, :2], V[:, :2]),
+        ValueError,
+        "q has 4 heads and k has 2 .*call grouped_query or attention",
+    ),
 ]
 
 
