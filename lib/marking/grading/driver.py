@@ -4,6 +4,7 @@ The driver alone knows the course's secret and alone writes the store. A row is 
 given out; what is stored is not graded again, so a run that was killed goes on where it was.
 """
 
+import contextlib
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +13,7 @@ from dataclasses import replace
 from marking.grading.graded import Graded, Task
 from marking.grading.judge import VERSION, seed_for
 from marking.grading.pool import JOB, Pool
-from marking.grading.store import Store
+from marking.grading.store import Store, StoreError
 from marking.registry import find
 
 __all__ = ["Graded", "Task", "grade", "plan"]
@@ -51,10 +52,11 @@ def grade(
             for row in engine.run(first):
                 twins = tasks[row.key] if row else ()
                 yield from saver.add(_for(twin, row) for twin in twins)
-        except KeyboardInterrupt:
             yield from saver.flush()
+        except BaseException:  # Ctrl-C, or whoever reads the rows has stopped: keep what is done
+            with contextlib.suppress(StoreError):
+                list(saver.flush())
             raise
-        yield from saver.flush()
 
 
 def plan(
