@@ -7,16 +7,16 @@ of learners, all as text. The same files each time, to the byte.
 import copy
 import importlib.util
 import json
+import random
 import re
 import sys
 from dataclasses import dataclass, field
 from functools import cache
 
+from marking.registry import exercises
 from tooling.as_text import NoText, as_text
 from tooling.demo_attacks import ATTACKS
 from tooling.settings import ROOT
-
-from marking.registry import exercises
 
 ASSIGNMENT = "attention"
 ESSAY = "It moves fewer bytes: the T × S scores never leave the chip. Little gain at small T."
@@ -131,12 +131,11 @@ def wrong_answers(name: str) -> list[tuple[str, str]]:
 
 def _own(k: int) -> dict[str, str]:
     """Right answers in a mixture of their own for student k."""
-    answers = master_answers()
-    for i, name in enumerate(names()):
-        other = right_answers(name)
-        if other and (k + i) % (len(other) + 1):
-            answers[name] = other[(k + i) % (len(other) + 1) - 1][1]
-    return answers
+    own = random.Random(f"student {k}")
+    return {
+        name: own.choice([text, *(other for _, other in right_answers(name))])
+        for name, text in master_answers().items()
+    }
 
 
 def _right():
@@ -160,19 +159,14 @@ def _right():
 
 
 def _wrong():
-    for k in range(8):
-        answers, named = _own(k), {}
-        for i, name in enumerate(names()):
-            if (i + k) % 3 == 0:
-                choice = wrong_answers(name)
-                mistake, answers[name] = choice[(k + i) % len(choice)]
-                named[name] = mistake
+    for k in range(1, 9):
+        answers, named, own = _own(10 + k), {}, random.Random(f"mistakes {k}")
+        for name in own.sample(names(), 3):
+            mistake, answers[name] = own.choice(wrong_answers(name))
+            named[name] = mistake
         what = "; ".join(f"{name}: {mistake}" for name, mistake in named.items())
         data = packed(notebook(answers))
-        right = tuple(n for n in names() if n not in named)
-        not_right = tuple(named)
-        yield Student(f"wrong-{k + 1:02}", "wrong", what, data, named=named, not_right=not_right)
-        assert right
+        yield Student(f"wrong-{k:02}", "wrong", what, data, named=named, not_right=tuple(named))
 
 
 def _unfinished():
