@@ -10,7 +10,6 @@ import random
 import secrets
 from dataclasses import dataclass, field
 
-
 from marking.diagnosis import DTYPES, diagnose
 from marking.exercise import Case, Exercise, suite
 from marking.grading import wire
@@ -105,7 +104,9 @@ def _open(connection, exercise, cells, seconds):
         return None, Result(exercise.id, status, 0.0, says, note=str(error))
     first = next((e for e in errors if e), "")
     if not defined:
-        says = f"There is no function {exercise.name}." + (f" A cell raised {first}" if first else "")
+        says = f"There is no function {exercise.name}." + (
+            f" A cell raised {first}" if first else ""
+        )
         return None, Result(exercise.id, "crashed" if first else "wrong", 0.0, says)
     return errors, None
 
@@ -222,5 +223,3 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
         return tuple(m.id for m in found), told if certain else f"It looks like {told}"
     failed = next(c for c, o in zip(cases, outcomes, strict=True) if not o.ok)
     return (), plain.get(first.fault, f"The first to fail: {failed.situation} ({first.fault}).")
-
-

@@ -3,33 +3,36 @@
 No network, an empty read-only file system with Python and torch alone, no privileges, its own
 process numbers, small private /tmp and /dev/shm. Inside, one child an exercise. The grader talks to
 that child over a connection of its own and to the forkserver over another, and believes neither.
+
+Without bubblewrap (`sandboxed=False`, which a person must type each time) the same forkserver runs
+as an ordinary process: it keeps the grader's memory out of reach, and nothing else.
 """
 
 import contextlib
-import importlib.metadata
 import json
-import os
-import re
 import shutil
 import socket
 import subprocess
-import sys
-import sysconfig
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from marking.errors import CourseError
 from marking.grading import wire
+from marking.grading.bubblewrap import (
+    SandboxError,
+    bubblewrap,
+    course_files,
+    explain,
+    interpreter,
+    site_entries,
+)
 
-HERE = Path(__file__).parent
-NEEDED = ("torch", "safetensors", "numpy", "pyseccomp")
+__all__ = ["LIMITS", "Container", "SandboxError", "talk"]
+
 START_SECONDS, STOP_SECONDS = 60.0, 5.0
-LIMITS = {"AS": 6 << 30, "CPU": 60, "FSIZE": 16 << 20, "NOFILE": 64, "NPROC": 128}
-
-
-class SandboxError(CourseError):
-    """The container cannot be had, or did not behave: nothing may be graded with it."""
+# AS counts from what Python and torch take already, which differs between builds of torch.
+LIMITS = {"AS": 2 << 30, "CPU": 60, "FSIZE": 16 << 20, "NOFILE": 64, "NPROC": 128}
 
 
 class Container:
@@ -40,21 +43,27 @@ class Container:
         self.sandboxed = sandboxed
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
+        self._folder: str | None = None
+        self.died = False  # did it end by itself during the last child's time?
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `SandboxError`."""
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        inside = [str(theirs.fileno()), json.dumps(self.forbidden)]
-        command = bubblewrap() if self.sandboxed else [sys.executable, "-I", "-S"]
-        server = "/course/forkserver.py" if self.sandboxed else str(plain_course())
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            raise SandboxError(
+                "This system lacks the sockets that grading needs: use Linux, or the container "
+                "image (Containerfile)."
+            ) from None
+        command = self._command()
         self._process = subprocess.Popen(
-            [*command, server, *inside],
+            [*command, str(theirs.fileno()), json.dumps(self.forbidden)],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             start_new_session=True,
-            env={"PATH": "/usr/bin:/bin"},
+            env={"PATH": "/usr/bin:/bin", "OMP_NUM_THREADS": "1"},
         )
         theirs.close()
         self._control = ours
@@ -62,7 +71,13 @@ class Container:
             self._process.kill()
             said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
             self.stop()
-            raise SandboxError(f"The sandbox did not start: {said[-1] if said else 'no reason'}.")
+            raise SandboxError(explain(said[-1] if said else ""))
+
+    def _command(self) -> list[str]:
+        if self.sandboxed:
+            return [*bubblewrap(), "/course/forkserver.py"]
+        self._folder = plain_course()
+        return [interpreter(), "-I", "-S", "-B", f"{self._folder}/course/forkserver.py"]
 
     def stop(self) -> None:
         """End it, whatever it is doing; the kernel ends everything inside with it."""
@@ -71,29 +86,44 @@ class Container:
             self._process.wait()
             self._process.stderr.close()
             self._control.close()
-        self._process = self._control = None
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        self._process = self._control = self._folder = None
 
     @contextlib.contextmanager
     def child(self) -> Iterator[socket.socket]:
-        """A connection to a fresh child; afterwards nothing of the child is left."""
-        if self._process is None or self._process.poll() is not None:
+        """A connection to a fresh child; afterwards nothing of the child is left.
+
+        `died` then says whether the container was killed meanwhile, by something outside it.
+        """
+        if not self._alive():
             self.stop()
             self.start()
+        self.died = False
         ours, theirs = socket.socketpair()
         try:
-            socket.send_fds(self._control, [b"job"], [theirs.fileno()])
-            theirs.close()
+            with theirs, contextlib.suppress(OSError):  # a broken connection shows at once below
+                socket.send_fds(self._control, [b"job"], [theirs.fileno()])
             yield ours
         finally:
             ours.close()
             self._finish()
 
+    def _alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
     def _finish(self) -> None:
+        if self._control is None:
+            return
         with contextlib.suppress(OSError):
             self._control.send(b"stop")
         word = self._word(STOP_SECONDS)
         if not isinstance(word, dict) or word.get("left") != 0:
-            self.stop()  # it was killed, or lies, or cannot end its children: a fresh one next time
+            if word is None:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self._process.wait(0.2)
+            self.died = not self._alive()
+            self.stop()  # it was killed, or cannot clear up: a fresh one next time
 
     def _word(self, seconds: float):
         self._control.settimeout(seconds)
@@ -103,78 +133,17 @@ class Container:
             return None
 
 
-def bubblewrap() -> list[str]:
-    """The command that makes the container and starts Python in it. Raises `SandboxError`."""
-    program = shutil.which("bwrap")
-    if program is None:
-        raise SandboxError(
-            "Grading needs bubblewrap, which is not here: on Debian or Ubuntu run 'sudo apt-get "
-            "install bubblewrap'; on macOS and Windows use the container image (Containerfile)."
-        )
-    command = [program, "--unshare-user", "--disable-userns", "--unshare-pid", "--unshare-ipc"]
-    command += ["--unshare-uts", "--unshare-cgroup-try", "--unshare-net", "--die-with-parent"]
-    command += ["--new-session", "--uid", "65534", "--gid", "65534", "--hostname", "sandbox"]
-    command += ["--cap-drop", "ALL", "--clearenv", "--setenv", "PATH", "/usr/bin"]
-    command += ["--setenv", "HOME", "/tmp", "--setenv", "OMP_NUM_THREADS", "1"]
-    for folder in ("/usr", "/lib", "/lib64", "/bin"):
-        path = Path(folder)
-        if path.is_symlink():
-            command += ["--symlink", os.readlink(path), folder]
-        elif path.exists():
-            command += ["--ro-bind", folder, folder]
-    base = sys.base_prefix
-    if not base.startswith("/usr/") or base.startswith("/usr/local"):
-        command += ["--ro-bind", base, base]
-    for site in hidden_site_packages():
-        command += ["--tmpfs", site]
+def plain_course() -> str:
+    """A folder like the container's /course: copies of the files, links to torch and its needs."""
+    folder = tempfile.mkdtemp(prefix="clearhead-no-sandbox-")
+    course = Path(folder, "course")
+    (course / "site").mkdir(parents=True)
+    Path(folder, "tmp").mkdir()
+    for file in course_files():
+        shutil.copy(file, course / file.name)
     for source, name in site_entries():
-        command += ["--ro-bind", source, f"/course/site/{name}"]
-    for file in sorted((HERE / "container").glob("*.py")):
-        command += ["--ro-bind", str(file), f"/course/{file.name}"]
-    for shared in (HERE / "wire.py", HERE.parent / "limits.py"):  # torch and nothing of ours
-        command += ["--ro-bind", str(shared), f"/course/{shared.name}"]
-    command += ["--proc", "/proc", "--dev", "/dev", "--size", str(64 << 20), "--tmpfs", "/dev/shm"]
-    command += ["--size", str(64 << 20), "--tmpfs", "/tmp", "--remount-ro", "/", "--chdir", "/tmp"]
-    return [*command, "--", os.path.realpath(sys.executable), "-I", "-S", "-B"]
-
-
-def hidden_site_packages() -> list[str]:
-    """Every folder of installed packages that the container would otherwise see."""
-    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    base = Path(sys.base_prefix)
-    candidates = {base / "lib" / version / "site-packages", Path("/usr/lib/python3/dist-packages")}
-    candidates |= {Path(f"/usr/local/lib/{version}/dist-packages")}
-    candidates |= {Path(sysconfig.get_path("purelib", vars={"base": sys.base_prefix}))}
-    return sorted(str(folder) for folder in candidates if folder.is_dir())
-
-
-def site_entries() -> list[tuple[str, str]]:
-    """(path, name) of everything that torch, safetensors and what they need installed."""
-    entries: dict[str, str] = {}
-    for name in requirement_closure(NEEDED):
-        distribution = importlib.metadata.distribution(name)
-        for file in distribution.files or ():
-            top = file.parts[0]
-            if top not in ("..", "__pycache__") and not top.endswith(".pth"):
-                entries[top] = str(distribution.locate_file(top))
-    return sorted((path, top) for top, path in entries.items() if Path(path).exists())
-
-
-def requirement_closure(names) -> list[str]:
-    """The installed distributions that these need, themselves included, extras aside."""
-    found: set[str] = set()
-    todo = list(names)
-    while todo:
-        name = re.sub(r"[-_.]+", "-", todo.pop()).lower()
-        if name in found:
-            continue
-        try:
-            needs = importlib.metadata.requires(name) or []
-        except importlib.metadata.PackageNotFoundError:
-            continue
-        found.add(name)
-        todo += [re.match(r"[\w.-]+", need)[0] for need in needs if "extra ==" not in need]
-    return sorted(found)
+        (course / "site" / name).symlink_to(Path(source).resolve())
+    return folder
 
 
 def talk(connection, message: dict, tensors: dict, seconds: float) -> tuple[dict, dict]:
@@ -183,6 +152,8 @@ def talk(connection, message: dict, tensors: dict, seconds: float) -> tuple[dict
     connection.settimeout(seconds)
     try:
         wire.send(connection, message, tensors, most_json=wire.MOST_JOB)
+    except TimeoutError:
+        raise wire.WireError("no answer in time") from None
     except OSError as error:
         raise wire.WireError(f"the connection broke: {error.strerror}") from None
     return wire.receive(connection, deadline)

@@ -21,6 +21,7 @@ import torch
 MOST_JSON = 64 * 1024  # of an answer
 MOST_JOB = 4 * 1024 * 1024  # of a job: a student's cells
 MOST_TENSORS = 32 * 1024 * 1024
+MOST_HEADER = 256 * 1024  # of a safetensors block: its names and shapes
 MOST_DEPTH = 8
 MOST_ITEMS = 4096
 LENGTHS = struct.Struct(">II")
@@ -53,16 +54,30 @@ def receive(
         raise WireError(f"a frame of {sizes[0]:,} + {sizes[1]:,} bytes was announced")
     text = _exactly(connection, sizes[0], deadline)
     block = _exactly(connection, sizes[1], deadline)
+    return parse(text, block)
+
+
+def parse(text: bytes, block: bytes) -> tuple[dict, dict[str, torch.Tensor]]:
+    """The message and the tensors of one frame. Raises `WireError`."""
     try:
-        message = json.loads(text)
+        message = json.loads(text, object_pairs_hook=_once)
+        if block and int.from_bytes(block[:8], "little") > MOST_HEADER:
+            raise ValueError("a long header")
         tensors = safetensors.torch.load(block) if block else {}
-    except (ValueError, RecursionError, safetensors.SafetensorError, RuntimeError) as error:
-        raise WireError(f"a frame could not be read: {type(error).__name__}") from None
-    except Exception as error:  # a decoder's own surprise is the sender's fault, not ours
+    except WireError:
+        raise
+    except Exception as error:  # whatever it is, it is the sender's fault
         raise WireError(f"a frame could not be read: {type(error).__name__}") from None
     if not isinstance(message, dict):
         raise WireError("a frame held no message")
     return message, tensors
+
+
+def _once(pairs: list) -> dict:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise WireError("a frame said one thing twice")
+    return found
 
 
 def _exactly(connection: socket.socket, size: int, deadline: float | None) -> bytes:

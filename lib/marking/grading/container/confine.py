@@ -1,7 +1,9 @@
 """Inside the container: the last door shut before student code runs.
 
 bubblewrap has already taken the network, the files and the privileges away. This filter takes away
-what a container still leaves: new processes, other programs, sockets, tracing. Threads stay.
+what a container still leaves: new processes, other programs, sockets, tracing, and every call that
+reaches another process of the same user, which the forkserver is. Threads stay. Calls by another
+machine's numbers (32-bit, x32) end the process: libseccomp's own rule.
 """
 
 import ctypes.util
@@ -9,47 +11,26 @@ import errno
 import os
 
 CLONE_THREAD = 0x00010000
-DENIED = (
-    "execve",
-    "execveat",
-    "fork",
-    "vfork",
-    "socket",
-    "socketpair",
-    "connect",
-    "bind",
-    "listen",
-    "accept",
-    "accept4",
-    "ptrace",
-    "process_vm_readv",
-    "process_vm_writev",
-    "mount",
-    "umount2",
-    "unshare",
-    "setns",
-    "pivot_root",
-    "chroot",
-    "bpf",
-    "perf_event_open",
+DENIED = {
+    "processes and programs": "execve execveat fork vfork",
+    "sockets": "socket socketpair connect bind listen accept accept4 sendmmsg recvmmsg",
+    "other processes": "ptrace process_vm_readv process_vm_writev process_madvise kcmp "
+    "process_mrelease pidfd_open pidfd_getfd pidfd_send_signal tkill rt_sigqueueinfo "
+    "rt_tgsigqueueinfo setpriority sched_setscheduler sched_setparam sched_setattr "
+    "sched_setaffinity ioprio_set migrate_pages move_pages setpgid",
+    "what would outlive the child": "shmget shmat shmctl shmdt msgget msgsnd msgrcv msgctl semget "
+    "semop semctl semtimedop mq_open mq_unlink memfd_create memfd_secret add_key request_key "
     "keyctl",
-    "add_key",
-    "request_key",
-    "userfaultfd",
-    "io_uring_setup",
-    "tkill",
-    "pidfd_open",
-    "pidfd_send_signal",
-    "rt_sigqueueinfo",
-    "rt_tgsigqueueinfo",
-    "setrlimit",
-    "kexec_load",
-    "init_module",
-    "finit_module",
-    "personality",
-    "memfd_create",
-)
-
+    "namespaces and mounts": "mount umount umount2 unshare setns pivot_root chroot mount_setattr "
+    "open_tree move_mount fsopen fsconfig fsmount fspick swapon swapoff quotactl quotactl_fd "
+    "name_to_handle_at open_by_handle_at fanotify_init",
+    "much of the kernel, little used": "bpf perf_event_open userfaultfd io_uring_setup "
+    "io_uring_enter io_uring_register vmsplice splice tee modify_ldt iopl ioperm personality "
+    "lookup_dcookie uselib ustat sysfs _sysctl acct syslog vhangup nfsservctl",
+    "the machine": "reboot kexec_load kexec_file_load init_module finit_module delete_module "
+    "settimeofday clock_settime clock_settime64 clock_adjtime adjtimex stime sethostname "
+    "setdomainname setrlimit",
+}
 
 _seccomp = None
 
@@ -70,6 +51,13 @@ def load() -> None:
         ctypes.util.find_library = search
 
 
+def hide() -> None:
+    """Close /proc/<this process>/mem and fd to others of the same user; a child inherits it."""
+    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+    if prctl is not None:
+        prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
+
+
 def confine() -> bool:
     """Put the filter in force for this process; False if this system has no libseccomp."""
     seccomp = _seccomp
@@ -77,17 +65,19 @@ def confine() -> bool:
         return False
     filter = seccomp.SyscallFilter(defaction=seccomp.ALLOW)
     refuse = seccomp.ERRNO(errno.EPERM)
-    for name in DENIED:
+    for name in " ".join(DENIED.values()).split():
         try:
             filter.add_rule(refuse, name)
         except (RuntimeError, OSError, ValueError):  # no such call on this machine
             continue
     missing = seccomp.ERRNO(errno.ENOSYS)  # glibc then falls back to clone, whose flags we see
     filter.add_rule(missing, "clone3")
-    thread = seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, 0)
-    filter.add_rule(refuse, "clone", thread)
+    filter.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, 0))
     mine = os.getpid()
     for name in ("kill", "tgkill"):
         filter.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, mine))
+    filter.add_rule(refuse, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))  # another's limits
+    for command in (8, 10, 15):  # fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal by detour
+        filter.add_rule(refuse, "fcntl", seccomp.Arg(1, seccomp.EQ, command))
     filter.load()
     return True

@@ -2,8 +2,8 @@
 
 It is started by exec, never forked from the grader, and knows only the files that lie beside it.
 The grader sends the child's end of a connection; the server forks, waits for the child or for the
-word to stop, kills whatever is left in the container, and reports. The job itself goes over that
-connection, from the grader to the child.
+word to stop, kills and clears away whatever is left in the container, and reports. The job itself
+goes over that connection, from the grader to the child.
 """
 
 import contextlib
@@ -11,13 +11,17 @@ import gc
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import sys
 import types
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-sys.path[:0] = [HERE, "/course/site"]
+ALONE = os.getpid() == 1  # process 1 of a container: all that runs or lies here is the child's
+TMP = "/tmp" if ALONE else os.path.join(os.path.dirname(HERE), "tmp")
+MOST_THREADS = 256  # of a child; RLIMIT_NPROC does not bind one that root started
+sys.path[:0] = [HERE, os.path.join(HERE, "site")]
 
 
 def load(forbidden: list[str]) -> None:
@@ -34,7 +38,10 @@ def load(forbidden: list[str]) -> None:
     marking.check, marking.hint, marking.status = stub.check, stub.hint, stub.status
     sys.modules["marking"] = marking
     confine.load()
+    confine.hide()
     tripwire.arm(forbidden)
+    for name in ("tripwire", "stub"):  # no student need find these by name
+        del sys.modules[name]
     sys.path.remove(HERE)
 
 
@@ -45,6 +52,8 @@ def child(connection: socket.socket) -> None:
     import worker
 
     try:
+        os.setsid()
+        os.chdir(TMP)
         worker.silence()
         job, _ = wire.receive(connection, most_json=wire.MOST_JOB)
         worker.limit(job["limits"])
@@ -57,30 +66,63 @@ def child(connection: socket.socket) -> None:
 
 def run(control: socket.socket, connection: socket.socket) -> None:
     """Fork, wait for the child or for the word to stop, and leave nothing running."""
+    alive, held = os.pipe()
     pid = os.fork()
     if pid == 0:
         control.close()
+        os.close(alive)
         child(connection)
     connection.close()
-    watched = os.pidfd_open(pid)
-    select.select([watched, control], [], [])
-    os.close(watched)
-    control.send(json.dumps({"done": True, "left": sweep()}).encode())
+    os.close(held)  # now the child alone holds it: its end closes the pipe
+    while not select.select([alive, control], [], [], 0.1)[0]:
+        if threads(pid) > MOST_THREADS:
+            break
+    os.close(alive)
+    left = sweep(pid)
+    control.send(json.dumps({"done": True, "left": left + clear()}).encode())
 
 
-def sweep() -> int:
-    """Kill everything in the container but ourselves and its first process; how many stayed."""
+def threads(pid: int) -> int:
+    """How many threads a process has."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return int(file.read().rpartition(")")[2].split()[17])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def sweep(pid: int) -> int:
+    """Kill everything in the container but ourselves; how many stayed.
+
+    Outside a container, where others' processes run: the child and its group alone.
+    """
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.kill(-1, signal.SIGKILL) if ALONE else os.killpg(pid, signal.SIGKILL)
     with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
     with contextlib.suppress(ChildProcessError):
         while True:
             os.waitpid(-1, 0)
-    mine = {1, os.getpid()}
-    return sum(1 for name in os.listdir("/proc") if name.isdigit() and int(name) not in mine)
+    return sum(1 for name in os.listdir("/proc") if name.isdigit() and name != "1") if ALONE else 0
+
+
+def clear() -> int:
+    """Empty what the child could write to; how many things would not go."""
+    for folder in (TMP, "/dev/shm") if ALONE else (TMP,):
+        with os.scandir(folder) as entries:
+            for entry in list(entries):
+                if entry.is_dir(follow_symlinks=False):
+                    with contextlib.suppress(OSError, RecursionError):
+                        shutil.rmtree(entry.path)
+                else:
+                    os.unlink(entry.path)
+    return len(os.listdir(TMP)) + (len(os.listdir("/dev/shm")) if ALONE else 0)
 
 
 def main() -> None:
     control = socket.socket(fileno=int(sys.argv[1]))
+    with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("1000")  # short of memory, the system ends this before anything of the host
     load(json.loads(sys.argv[2]))
     gc.collect()
     gc.freeze()

@@ -1,13 +1,26 @@
 """Inside the container: a call of a forbidden built-in raises, however it was reached.
 
 A deterrent, not a boundary. The operations are overridden in torch's dispatcher, below the Python
-function modes that a thread or a context manager escapes; the Python functions that the dispatcher
-does not see are replaced. Armed before the fork, so that a child has nothing to disarm cheaply.
+function modes that a thread or a context manager escapes, with everything that is the same
+operation by another name; the Python functions that the dispatcher does not see are replaced.
+Armed before the fork, so that a child has nothing to disarm cheaply.
 """
+
+import ctypes
+import re
+import sys
 
 import torch
 
-_kept = []
+# What one forbidden name stands for: every operation of torch that would give the same answer.
+FAMILIES = {
+    "softmax": r"softmax",
+    "scaled_dot_product_attention": r"scaled_dot|multi_head_attention|attention_forward"
+    r"|transformer_encoder_layer_fwd",
+}
+MODULES = ("torch", "torch.nn.functional", "torch.special", "torch._refs", "torch._refs.special")
+MODULES += ("torch._refs.nn.functional", "torch._decomp.decompositions", "torch._C._nn")
+LAYERS = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
 
 
 class Forbidden(BaseException):
@@ -19,30 +32,42 @@ class Forbidden(BaseException):
 
 
 def arm(names: list[str]) -> None:
-    """Make every built-in of those names raise."""
+    """Make every built-in of those names raise, and its relatives."""
     library = torch.library.Library("aten", "IMPL")
-    _kept.append(library)
-    for name in names:
-        for overload in _overloads(name):
-            for key in ("CPU", "CUDA", "AutogradCPU", "AutogradCUDA"):
-                try:
-                    library.impl(overload, _raiser(name), key)
-                except RuntimeError:  # this key has no kernel to override
-                    continue
-        for owner in (torch, torch.nn.functional, torch.Tensor, torch.special):
-            if callable(getattr(owner, name, None)):
+    # Kept for good without a name by which a student could find it and undo it.
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
+    for full in torch._C._dispatch_get_all_op_names():
+        space, _, operation = full.partition("::")
+        plain = operation.partition(".")[0]
+        if space == "aten" and _is_forbidden(plain, names):
+            _override(library, operation, _raiser(plain))
+    for module in MODULES:
+        owner = sys.modules.get(module)
+        for name in [n for n in dir(owner) if _is_forbidden(n, names)] if owner else ():
+            if callable(getattr(owner, name)) and not isinstance(getattr(owner, name), type):
                 setattr(owner, name, _raiser(name))
+    for name in [n for n in dir(torch.Tensor) if _is_forbidden(n, names)]:
+        setattr(torch.Tensor, name, _raiser(name))
     if "scaled_dot_product_attention" in names:
-        torch.nn.MultiheadAttention.forward = _raiser("MultiheadAttention")
-        torch.nn.TransformerEncoderLayer.forward = _raiser("TransformerEncoderLayer")
+        for layer in LAYERS:
+            getattr(torch.nn, layer).forward = _raiser(layer)
+        sys.modules["torch.nn.attention.flex_attention"] = None  # importing it raises ImportError
 
 
-def _overloads(name: str) -> list[str]:
-    packet = getattr(torch.ops.aten, name, None)
-    if packet is None:
-        return []
-    names = [o for o in packet.overloads() if "out" not in o]
-    return [name if o == "default" else f"{name}.{o}" for o in names]
+def _is_forbidden(name: str, names: list[str]) -> bool:
+    if "backward" in name:
+        return False
+    return name in names or any(
+        key in names and re.search(pattern, name) for key, pattern in FAMILIES.items()
+    )
+
+
+def _override(library, operation: str, raiser) -> None:
+    for key in ("CPU", "CUDA", "AutogradCPU", "AutogradCUDA"):
+        try:
+            library.impl(operation, raiser, key)
+        except RuntimeError:  # this key has no kernel to override
+            continue
 
 
 def _raiser(name: str):

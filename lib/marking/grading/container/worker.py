@@ -21,11 +21,25 @@ _PRINTABLE = {"__name__": "__main__", "__builtins__": builtins}
 
 
 def limit(limits: dict) -> None:
-    """Memory, processor time, file size, files; no core dumps."""
+    """Memory, processor time, file size, files; no core dumps.
+
+    Memory (AS) counts from what this process takes now: builds of torch differ in that.
+    """
     for name, value in limits.items():
         which = getattr(resource, f"RLIMIT_{name}")
+        value += _taken() if name == "AS" else 0
+        _, hard = resource.getrlimit(which)
+        value = value if hard == resource.RLIM_INFINITY else min(value, hard)
         resource.setrlimit(which, (value, value))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _taken() -> int:
+    try:
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[0]) * resource.getpagesize()
+    except OSError:
+        return 4 << 30
 
 
 def silence() -> None:
@@ -57,9 +71,7 @@ def serve(connection, job: dict) -> None:
         if case.get("end"):
             return
         inputs = {k: wire.decode(d, tensors) for k, d in case["inputs"].items()}
-        before = {
-            k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()
-        }
+        before = {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
         answer = {"id": case["id"], "fault": None, "value": ["none"], "mutated": None}
         found: dict[str, torch.Tensor] = {}
         try:
@@ -76,11 +88,16 @@ def serve(connection, job: dict) -> None:
         except BaseException as error:
             forbidden = getattr(error, "forbidden", None)
             kind = "forbidden" if isinstance(forbidden, str) else "raised"
-            answer |= {"fault": kind, "error": forbidden if kind == "forbidden" else _sentence(error)}
+            answer |= {
+                "fault": kind,
+                "error": forbidden if kind == "forbidden" else _sentence(error),
+            }
         try:
             wire.send(connection, answer, found)
-        except wire.WireError as error:
-            answer |= {"fault": "too-long", "value": ["none"], "error": str(error)}
+        except OSError:
+            return
+        except Exception as error:  # too long, or of a type that does not travel
+            answer |= {"fault": "too-long", "value": ["none"], "error": _sentence(error)}
             wire.send(connection, answer, {})
 
 
