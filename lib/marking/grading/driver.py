@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from marking.grading.graded import Graded, Task
+from marking.grading.job import prove_here
 from marking.grading.judge import VERSION, seed_for
 from marking.grading.pool import JOB, Pool
 from marking.grading.store import Store, StoreError
@@ -48,6 +49,8 @@ def grade(
         return
     first = [twins[0] for twins in tasks.values()]
     with _engine(scheduler, min(workers, len(first)), job) as engine:
+        if sandboxed and not scheduler:
+            prove_here()  # while the workers start; each proves its own as well
         try:
             for row in engine.run(first):
                 twins = tasks[row.key] if row else ()
@@ -98,6 +101,19 @@ def tasks_of(submission, secret: bytes, *, sandboxed: bool = True) -> list[Task]
         )
         for exercise, points in asked(submission.notebook)
     ]
+
+
+def rows_of(submissions: Iterable, secret: bytes, store: Store, *, sandboxed: bool) -> dict:
+    """For each student, the stored rows of what was submitted, in the notebook's order."""
+    stored = {(row.key, row.student, row.assignment): row for row in store.rows()}
+    found: dict[str, list[Graded]] = {}
+    for submission in submissions:
+        tasks = tasks_of(submission, secret, sandboxed=sandboxed)
+        names = [(task.key, task.student, task.assignment) for task in tasks]
+        found.setdefault(submission.student, []).extend(
+            stored[name] for name in names if name in stored
+        )
+    return found
 
 
 def asked(notebook: dict) -> list[tuple[str, float]]:

@@ -1,15 +1,20 @@
 """A class of light submissions, all different, and a driver over it to be killed.
 
-Run as a program it grades the class into a store and ends with status 0:
-`python light_class.py STORE COUNT [SCHEDULER]`.
+Run as a program it grades the class into a store and ends with status 0, or 1 and a sentence:
+`python light_class.py STORE COUNT JOB [SCHEDULER]`.
 """
 
 import hashlib
+import os
+import signal
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 SECRET = b"the course's secret, for tests alone"
+REAL = "marking.grading.job:grade_task"
+QUICK, DEADLY, SLOW = (f"light_class:{name}" for name in ("quick", "deadly", "slow"))
 ANSWERS = (
     "return torch.ones(T, S, dtype=torch.bool).tril(S - T)",
     "return torch.ones(T, S, dtype=torch.bool).tril()",
@@ -49,15 +54,39 @@ def light_class(count: int) -> list[Light]:
     return [light(number) for number in range(count)]
 
 
+def quick(task):
+    """A job that judges nothing: everything is right."""
+    from marking.grading.judge import Result
+
+    return task.graded(Result(task.exercise, "right", 1.0, "All hidden checks passed."))
+
+
+def deadly(task):
+    """A job that a submission with KILL in it ends, process and all."""
+    if any("KILL" in cell for cell in task.cells):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return quick(task)
+
+
+def slow(task):
+    time.sleep(0.05)
+    return quick(task)
+
+
 def main() -> None:
+    from marking.errors import CourseError
     from marking.grading.driver import grade
     from marking.grading.store import Store
 
-    path, count, *scheduler = sys.argv[1:]
-    with Store(Path(path)) as store:
-        address = scheduler[0] if scheduler else None
-        for _ in grade(light_class(int(count)), secret=SECRET, store=store, scheduler=address):
-            pass
+    path, count, job, *scheduler = sys.argv[1:]
+    address = scheduler[0] if scheduler else None
+    try:
+        with Store(Path(path)) as store:
+            how = {"secret": SECRET, "store": store, "scheduler": address, "job": job}
+            for _ in grade(light_class(int(count)), sandboxed=job == REAL, **how):
+                pass
+    except CourseError as problem:
+        sys.exit(str(problem))
 
 
 if __name__ == "__main__":
