@@ -11,6 +11,8 @@ from rich.table import Table
 from marking import kill_matrix as matrix
 from marking.errors import CourseError
 from marking.grading.command import grade
+from marking.grading.export_command import export
+from marking.grading.staff_commands import appeal, similar
 from marking.progress import status as progress_status
 from marking.registry import exercises
 
@@ -94,7 +96,8 @@ def _details(result: matrix.Matrix, *, only_added: bool) -> Table:
     return table
 
 
-app.command()(grade)
+for command in (grade, export, appeal, similar):
+    app.command()(command)
 
 
 def main() -> None:
