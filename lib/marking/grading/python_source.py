@@ -44,6 +44,23 @@ def defines(source: str) -> set[str]:
     return names
 
 
+def is_stub(source: str) -> bool:
+    """Whether it only defines functions that raise NotImplementedError, and does nothing else."""
+    tree = parse(source)
+    return isinstance(tree, ast.Module) and bool(tree.body) and all(map(_not_written, tree.body))
+
+
+def _not_written(node: ast.stmt) -> bool:
+    if not isinstance(node, ast.FunctionDef) or not isinstance(node.body[-1], ast.Raise):
+        return False
+    before = node.body[:-1]
+    docstring = all(isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant) for n in before)
+    raised = node.body[-1].exc
+    raised = raised.func if isinstance(raised, ast.Call) else raised
+    named = isinstance(raised, ast.Name) and raised.id == "NotImplementedError"
+    return named and docstring and not node.decorator_list
+
+
 def without_magics(source: str) -> tuple[str, str]:
     """The source as plain Python, and a note ("" if there was nothing to take out).
 
