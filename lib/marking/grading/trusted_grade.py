@@ -27,14 +27,19 @@ class _OfTheCourse(NbGraderPreprocessor):
     def course(self) -> CourseDirectory:
         return CourseDirectory(config=self.config)
 
-    def submission(self, notebook, resources) -> "intake.Submission":
-        """The student's answers on the release's skeleton. Raises `intake.Unreadable`."""
+    def submission(self, resources) -> "intake.Submission":
+        """What the student handed in, its answers on the release's skeleton.
+
+        It is read from the submitted file, never from a notebook that something has already changed:
+        the hidden cases depend on its hash. Raises `intake.Unreadable`.
+        """
         names = resources["nbgrader"]
         course, assignment = self.course(), names["assignment"]
-        folder = Path(course.format_path(course.release_directory, ".", assignment))
-        release = folder / f"{names['notebook']}.ipynb"
+        file = f"{names['notebook']}.ipynb"
+        release = Path(course.format_path(course.release_directory, ".", assignment)) / file
+        sent = Path(course.format_path(course.submitted_directory, names["student"], assignment))
         return intake.rebuild(
-            nbformat.writes(notebook).encode(),
+            (sent / file).read_bytes(),
             json.loads(release.read_text(encoding="utf-8")),
             names["student"],
             assignment,
@@ -45,7 +50,7 @@ class Rebuild(_OfTheCourse):
     """First of the sanitizers: a damaged notebook becomes the release with its answers in it."""
 
     def preprocess(self, notebook, resources):
-        submission = self.submission(notebook, resources)
+        submission = self.submission(resources)
         for note in submission.notes:
             self.log.warning("%s: %s", submission.student, note)
         keep_timestamp(self.course(), submission.student, submission.assignment)
@@ -60,7 +65,7 @@ class TrustedGrade(_OfTheCourse):
     ).tag(config=True)
 
     def preprocess(self, notebook, resources):
-        submission = self.submission(notebook, resources)
+        submission = self.submission(resources)
         secret = course_secret(Path(self.course().root))
         tasks = tasks_of(submission, secret, sandboxed=self.sandboxed)
         rows = [self._grade(task) for task in tasks]
