@@ -33,7 +33,7 @@ bench:    ## measure, and write benchmarks/results/
 	@$(RUN) dev tooling.bench
 
 bench-grade: ## stock nbgrader beside clearhead grade, on the same fifty submissions
-	@$(RUN) grade benchmarks.grading
+	@$(RUN) grade tooling.bench grading
 
 links:    ## ask every cited address whether it still answers (needs a network)
 	@$(RUN) book,grade tooling.build linkcheck

@@ -129,7 +129,7 @@ def wrong_answers(name: str) -> list[tuple[str, str]]:
     return [pair for i, pair in enumerate(texts) if pair[0] not in {x for x, _ in texts[:i]}]
 
 
-def _own(k: int) -> dict[str, str]:
+def own_answers(k: int) -> dict[str, str]:
     """Right answers in a mixture of their own for student k."""
     own = random.Random(f"student {k}")
     return {
@@ -141,9 +141,9 @@ def _own(k: int) -> dict[str, str]:
 def _right():
     yield Student("right-01", "right", "the master's answers", packed(notebook(master_answers())))
     for k in range(2, 9):
-        data = packed(notebook(_own(k)))
+        data = packed(notebook(own_answers(k)))
         yield Student(f"right-{k:02}", "right", "right in other ways", data, right=names())
-    noisy = _own(9)
+    noisy = own_answers(9)
     noisy["softmax"] = (
         "import sys\nimport warnings\n\nwarnings.warn('a library warns')\n"
         "print('a line on stderr', file=sys.stderr)\n\n\n" + master_answers()["softmax"]
@@ -151,19 +151,25 @@ def _right():
     data = packed(notebook(noisy))
     yield Student("right-09-noisy", "right", "right, and warns on stderr", data, right=names())
     names_changed = {"weights": "shares", "total": "whole", "position": "place", "out": "result"}
-    copied = _own(3)
+    copied = own_answers(3)
     for old, new in names_changed.items():
         copied = {k: re.sub(rf"(?<!\.)\b{old}\b(?!=)", new, text) for k, text in copied.items()}
     data = packed(notebook(copied))
     yield Student("right-10-copy", "right", "right-03 with some names changed", data, right=names())
 
 
+def with_mistakes(k: int, how_many: int = 3) -> tuple[dict[str, str], dict[str, str]]:
+    """Answers of which some are wrong, and exercise → the mistake made in it."""
+    answers, named, own = own_answers(k), {}, random.Random(f"mistakes {k}")
+    for name in own.sample(names(), how_many):
+        mistake, answers[name] = own.choice(wrong_answers(name))
+        named[name] = mistake
+    return answers, named
+
+
 def _wrong():
     for k in range(1, 9):
-        answers, named, own = _own(10 + k), {}, random.Random(f"mistakes {k}")
-        for name in own.sample(names(), 3):
-            mistake, answers[name] = own.choice(wrong_answers(name))
-            named[name] = mistake
+        answers, named = with_mistakes(10 + k)
         what = "; ".join(f"{name}: {mistake}" for name, mistake in named.items())
         data = packed(notebook(answers))
         yield Student(f"wrong-{k:02}", "wrong", what, data, named=named, not_right=tuple(named))
@@ -181,7 +187,9 @@ def _unfinished():
         right=names()[:5],
         not_right=names()[5:],
     )
-    loops = _own(4) | {"causal_mask": "def causal_mask(T, S):\n    while True:\n        pass"}
+    loops = own_answers(4) | {
+        "causal_mask": "def causal_mask(T, S):\n    while True:\n        pass"
+    }
     yield Student(
         "unfinished-03",
         "unfinished",
@@ -195,15 +203,15 @@ def _malformed():
     def cell(book, name):
         return next(c for c in book["cells"] if c["id"] == name)
 
-    book = notebook(_own(5))
+    book = notebook(own_answers(5))
     book["cells"].insert(8, copy.deepcopy(cell(book, "softmax-check")))
     yield Student("malformed-01", "malformed", "a check cell twice", packed(book), right=names())
-    book = notebook(_own(6))
+    book = notebook(own_answers(6))
     for c in book["cells"]:
         c["metadata"].pop("nbgrader", None)
     what = "all metadata stripped"
     yield Student("malformed-02", "malformed", what, packed(book), right=names())
-    book = notebook(_own(7))
+    book = notebook(own_answers(7))
     book["cells"] = [c for c in book["cells"] if not c["id"].endswith("-check")]
     book["metadata"] = {"colab": {"provenance": []}}
     yield Student(
@@ -215,7 +223,7 @@ def _malformed():
         right=names(),
     )
     what = "half a file"
-    data = packed(notebook(_own(8)))
+    data = packed(notebook(own_answers(8)))
     yield Student("malformed-04", "malformed", what, data[: len(data) // 2], refused=True)
 
 

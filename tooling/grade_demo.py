@@ -5,6 +5,7 @@ It ends with what was expected of each submission and what the grader made of it
 than expected is an error.
 """
 
+import hashlib
 import os
 import shutil
 import subprocess
@@ -34,8 +35,7 @@ def main(folder: Path = FOLDER) -> None:
     make_course(folder)
     class_ = students()
     hand_in(folder, class_)
-    shown = os.path.relpath(folder)
-    say(f"A class of {len(class_)} handed in, in {shown}/_grading/submitted.")
+    say(f"A class of {len(class_)} handed in, in {os.path.relpath(folder)}/_grading/submitted.")
     run(folder, "nbgrader", "generate_assignment", ASSIGNMENT, "--force")
     say(f"clearhead grade {ASSIGNMENT}")
     run(folder, "marking", "grade", ASSIGNMENT, loud=True)
@@ -43,20 +43,9 @@ def main(folder: Path = FOLDER) -> None:
     run(folder, "nbgrader", "generate_feedback", ASSIGNMENT)
     run(folder, "marking", "export", "_grading/canvas.csv", "--to", "canvas", loud=True)
     problems = compare(folder, class_)
-    pages = f"{shown}/_grading/feedback/wrong-01/{ASSIGNMENT}/{ASSIGNMENT}.html"
     say("Open")
-    console.print(
-        f"  {pages}   what a student gets back\n"
-        f"  {shown}/_grading/canvas.csv   the export\n"
-        f"  (cd {shown} && {os.path.relpath(sys.executable, folder)} -m nbgrader formgrader)   "
-        "the gradebook in a browser\n"
-        f"  {Path(sys.executable).parent.name}/clearhead similar {ASSIGNMENT} --course {shown}   "
-        "answers that are nearly the same\n"
-        f"  {Path(sys.executable).parent.name}/clearhead appeal {ASSIGNMENT} wrong-01 "
-        f"{expected_wrong(class_)} --course {shown}   one student's hidden inputs",
-        highlight=False,
-        soft_wrap=True,
-    )
+    for what, how in to_open(folder, class_).items():
+        console.print(f"  {what}\n    {how}", highlight=False, markup=False, soft_wrap=True)
     if problems:
         sys.exit(f"{len(problems)} submissions were not graded as expected: {', '.join(problems)}.")
 
@@ -76,7 +65,11 @@ def make_course(folder: Path) -> None:
 
 
 def hand_in(folder: Path, class_: list[Student]) -> None:
-    """Write each submission where nbgrader expects it."""
+    """Write each submission where nbgrader expects it, and a secret that is the same each time."""
+    secret = folder / "_grading" / "secret"
+    secret.parent.mkdir()
+    secret.write_bytes(hashlib.sha256(MARK.encode()).digest())
+    secret.chmod(0o600)
     for student in class_:
         path = folder / "_grading" / "submitted" / student.id / ASSIGNMENT / student.filename
         path.parent.mkdir(parents=True)
@@ -142,10 +135,20 @@ def unexpected(student: Student, found: dict) -> list[str]:
     return said
 
 
-def expected_wrong(class_: list[Student]) -> str:
-    """An exercise that wrong-01 got wrong."""
+def to_open(folder: Path, class_: list[Student]) -> dict[str, str]:
+    """What there is to see now, and the file or the command that shows it."""
+    at, programs = os.path.relpath(folder), Path(os.path.relpath(sys.prefix)) / "bin"
+    pages = f"{at}/_grading/feedback"
     first = next(student for student in class_ if student.id == "wrong-01")
-    return f"{ASSIGNMENT}.{next(iter(first.named))}"
+    appeal = f"appeal {ASSIGNMENT} {first.id} {ASSIGNMENT}.{next(iter(first.named))}"
+    formgrader = os.path.relpath(Path(sys.prefix) / "bin" / "nbgrader", folder)
+    return {
+        "what a student gets back": f"{pages}/{first.id}/{ASSIGNMENT}/{ASSIGNMENT}.html",
+        "the grades as Canvas reads them": f"{at}/_grading/canvas.csv",
+        "the gradebook in a browser": f"(cd {at} && {formgrader} formgrader)",
+        "the hidden inputs of one answer": f"{programs}/clearhead {appeal} --course {at}",
+        "near-identical answers": f"{programs}/clearhead similar {ASSIGNMENT} --course {at}",
+    }
 
 
 def say(text: str) -> None:

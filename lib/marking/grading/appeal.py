@@ -5,6 +5,7 @@ record is; the student's code runs in the sandbox once more. What is printed hol
 it is for the person who decides the appeal, and for the student where that person says so.
 """
 
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from marking.outcome import Outcome
 from marking.registry import find
 from marking.show import as_text
 
-CELLS_SECONDS, CASE_SECONDS = 30.0, 5.0
+CELLS_SECONDS, CASE_SECONDS, TOTAL_SECONDS = 30.0, 5.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -75,13 +76,15 @@ def reproduce(
 
 
 def _answers(container, exercise, cells, cases) -> tuple[list[Outcome], str]:
+    """What the judge heard, case by case; or why it heard nothing."""
     with container.child() as connection:
-        opened, instead = judge._open(connection, exercise, cells, CELLS_SECONDS)
-        if opened is None:
-            if instead.share is None:
-                raise SandboxError(instead.note)
-            return [Outcome(fault=instead.status) for _ in cases], instead.says
-        return judge._ask(connection, exercise, cases, CASE_SECONDS), ""
+        _, instead = judge._open(connection, exercise, cells, CELLS_SECONDS)
+        if instead is None:
+            until = time.monotonic() + TOTAL_SECONDS
+            return judge._ask(connection, exercise, cases, CASE_SECONDS, until), ""
+    if instead.share is None:
+        raise SandboxError(instead.note)
+    return [Outcome(fault=instead.status) for _ in cases], instead.says
 
 
 def _row(root: Path, submission, exercise_id: str) -> Graded | None:
