@@ -1,12 +1,15 @@
 """The sandbox inside nbgrader, and the same results written without nbgrader's converters."""
 
 import json
+import math
 import os
+import re
 import shutil
 import sqlite3
 
 import nbformat
 import pytest
+import torch
 
 pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
 
@@ -14,8 +17,10 @@ from tests.marking.nbgrader_course import NAME, POINTS, RELEASE
 
 from marking.grading import gradebook, intake
 from marking.grading.graded import Task
-from marking.grading.judge import Result
-from marking.grading.outputs import UNBOXED, fill, for_student
+from marking.grading.judge import Result, hidden_cases, seed_for
+from marking.grading.outputs import UNBOXED, Verdict, fill, for_student
+from marking.grading.secret import course_secret
+from marking.registry import exercises
 
 pytestmark = pytest.mark.bubblewrap
 
@@ -148,8 +153,6 @@ def test_when_the_sandbox_fails_inside_nbgrader_nobody_gets_a_point(sent_course,
 def test_a_score_without_a_sandbox_says_so(course_copy):
     notebook = nbformat.from_dict(submission("warns", course_copy).notebook)
     sent = submission("warns", course_copy)
-    from marking.grading.outputs import Verdict
-
     fill(notebook, {row.exercise: Verdict.of(row) for row in results(sent, sandbox="none")})
     told = [c.outputs[0].text for c in notebook.cells if c.id.endswith("-check")]
     assert len(told) == len(POINTS) and all(UNBOXED in text for text in told)
@@ -184,24 +187,35 @@ def test_a_folder_without_a_course_is_named(tmp_path):
 
 
 SAID = [
-    (
-        "It raised ValueError: 4.5 (line 3 of its cell)",
-        "It raised ValueError (line 3 of its cell).",
-    ),
+    ("It raised ValueError: 4 (line 3 of its cell)", "It raised ValueError (line 3 of its cell)."),
     ("It raised A0x123B: no", "It raised an error."),
-    ("It calls 0.1 4.56, which answers it.", "It calls a function that answers the exercise."),
+    ("It calls 0.1 4.56, which …", "It calls a function, which answers the exercise for you."),
+    ("It calls log_softmax, …", "It calls log_softmax, which answers the exercise for you."),
     ("“no-scale”: the scores are not scaled.", "“no-scale”: the scores are not scaled."),
 ]
 
 
 @pytest.mark.parametrize(("says", "shown"), SAID)
-def test_what_student_code_said_about_a_hidden_case_is_not_shown(says, shown):
-    opening = "2 of 7 hidden checks passed. "
-    assert for_student(opening + says) == opening + shown
+@pytest.mark.parametrize("opening", ["", "2 of 7 hidden checks passed. "])
+def test_what_student_code_said_about_a_hidden_case_is_not_shown(says, shown, opening):
+    assert for_student("attention.softmax", opening + says) == opening + shown
 
 
-def test_no_number_of_a_hidden_input_reaches_a_graded_notebook(graded_course):
-    text = nbformat.writes(graded_course.graded("hostile"))
-    told = [o.get("text", "") for c in nbformat.reads(text, 4).cells for o in c.get("outputs", [])]
-    assert any("It raised ValueError" in line for line in told), "the attack was tried"
-    assert not any("the inputs were" in line or "Refused" in line for line in told)
+def test_no_number_of_a_hidden_input_is_in_a_graded_notebook_or_its_feedback(graded_course):
+    sent = submission("hostile", graded_course)
+    secret = course_secret(graded_course.folder)
+    texts = nbformat.writes(graded_course.graded("hostile")) + graded_course.page("hostile")
+    shown = set(re.findall(r"\d+\.\d+", texts))
+    assert "It raised ValueError" in texts or "It raised an error" in texts, "it was tried"
+    for exercise in exercises(NAME).values():
+        for case in hidden_cases(exercise, seed_for(secret, exercise.id, sent.hash)):
+            assert not shown & drawn(case), f"{exercise.id}: {case.situation}"
+
+
+def drawn(case) -> set:
+    """The numbers of a case's inputs and answers, each as Python would print it."""
+    parts = [*case.inputs.values(), case.expected]
+    parts = [p for part in parts for p in (part if isinstance(part, tuple) else [part])]
+    tensors = [p for p in parts if isinstance(p, torch.Tensor) and p.is_floating_point()]
+    values = {abs(v) for t in tensors for v in t.flatten().tolist() if math.isfinite(v)}
+    return {str(v) for v in values if len(str(v)) > 5}

@@ -27,10 +27,11 @@ TAGS = frozenset(
     "tr tt u ul var".split()
 )
 ATTRIBUTES = {
-    "a": ["href", "title"],
+    "a": lambda tag, name, value: name == "href" and not IMAGE_ONLY.match(value),
     "img": lambda tag, name, value: name == "alt" or (name == "src" and _is_picture(value)),
     "*": ["title", "align"],
 }
+IMAGE_ONLY = re.compile(r"[\s\x00-\x20]*d\s*a\s*t\s*a\s*:", re.IGNORECASE)  # as an address
 MOST_TEXT, MOST_PIXELS, MOST_BYTES = 20_000, 4_000_000, 4 << 20  # of one output
 POLICY = (
     '<meta http-equiv="Content-Security-Policy" content="default-src \'none\'; '

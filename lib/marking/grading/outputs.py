@@ -9,14 +9,18 @@ import builtins
 import re
 from dataclasses import dataclass
 
+import torch
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
+
+from marking.registry import find
 
 OUR_FAULT = "OurFault"
 LOOK = ("needs a look", "our fault")  # statuses that wait for a person
 UNBOXED = "Graded without a sandbox."
 CHECKED = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
 PASSED = "hidden checks passed. "
+ERRORS = {name for name, kind in vars(builtins).items() if isinstance(kind, type)}
 PLACE = re.compile(r" \(line \d{1,5} of its cell\)$")
 
 
@@ -33,7 +37,8 @@ class Verdict:
     @classmethod
     def of(cls, row) -> "Verdict":
         """From a graded row."""
-        return cls(row.exercise, row.status, row.share, row.says, row.sandbox)
+        says = for_student(row.exercise, row.says) if row.cases else row.says
+        return cls(row.exercise, row.status, row.share, says, row.sandbox)
 
 
 def exercise_of(cell) -> str | None:
@@ -65,7 +70,7 @@ def _fill_cell(cell: NotebookNode, verdict: Verdict | None) -> None:
         verdict = Verdict("", "our fault", None, "Nothing graded this cell.", "bubblewrap")
     most = float(cell.metadata.nbgrader["points"])
     cell.metadata["clearhead"] = {"status": verdict.status, "sandbox": verdict.sandbox}
-    says = for_student(verdict.says)
+    says = verdict.says
     if verdict.sandbox == "none":
         says = f"{says} {UNBOXED}".strip()
     if verdict.share is None:
@@ -80,20 +85,20 @@ def _fill_cell(cell: NotebookNode, verdict: Verdict | None) -> None:
     ]
 
 
-def for_student(says: str) -> str:
-    """The sentence without what student code put into it while it held hidden inputs.
+def for_student(exercise: str, says: str) -> str:
+    """What was said after hidden inputs had been seen, without a word that student code chose.
 
-    An error's message, or the name that a child gave as forbidden, may spell out an input: only the
-    kind of an error that Python or torch knows, and its line, are kept.
+    An error's message, or what a child names as forbidden, may spell out an input in any alphabet:
+    only the kind and line of an error that Python knows, and the exercise's own forbidden names,
+    are kept.
     """
-    before, found, told = says.partition(PASSED)
-    if not found:
-        return says
+    before, found, told = says.rpartition(PASSED)
     if told.startswith("It raised "):
         kind = told.removeprefix("It raised ").partition(":")[0]
-        known = isinstance(getattr(builtins, kind, None), type)
         place = PLACE.search(told)
-        told = f"It raised {kind if known else 'an error'}{place[0] if place else ''}."
+        told = f"It raised {kind if kind in ERRORS else 'an error'}{place[0] if place else ''}."
     elif told.startswith("It calls "):
-        told = "It calls a function that answers the exercise."
+        name = told.removeprefix("It calls ").partition(", ")[0]
+        known = hasattr(torch, name) and any(f in name for f in find(exercise).forbidden)
+        told = f"It calls {name if known else 'a function'}, which answers the exercise for you."
     return before + found + told
