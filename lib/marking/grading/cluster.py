@@ -47,8 +47,8 @@ class Cluster:
                 )
         except (OSError, ValueError) as error:
             raise ClusterError(
-                f"No Dask scheduler answers at {scheduler} ({type(error).__name__}): start one with "
-                "'dask scheduler', and give the address that it prints."
+                f"No Dask scheduler answers at {scheduler} ({type(error).__name__}): start one "
+                "with 'dask scheduler', and give the address that it prints."
             ) from None
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Graded | None]:

@@ -33,7 +33,9 @@ def grade_task(task: Task) -> Graded:
             container = container_for(exercise.forbidden, sandboxed=task.sandbox == "bubblewrap")
             result = judge(container, exercise, list(task.cells), task.seed)
         except Exception as error:
-            told = str(error) if isinstance(error, CourseError) else f"{type(error).__name__}: {error}"
+            told = (
+                str(error) if isinstance(error, CourseError) else f"{type(error).__name__}: {error}"
+            )
             continue
         if result.status != "our fault" and (result.status == "right" or not container.died):
             return task.graded(result)
