@@ -149,7 +149,8 @@ def _elsewhere(skeleton, index: int, pieces: list[Piece], notes: list[str]) -> l
         why = "the function that it defines"
     else:
         beside = {index - 1, index}
-        hits = [p for before, p in free if not p.code and before and before.said in beside]
+        texts = [(before, p) for before, p in free if not p.code]
+        hits = [p for before, p in texts if {p.said, before and before.said} & beside]
         why = "its place behind the task"
     if hits:
         notes.append(f"{slot.label} was found by {why}")
@@ -162,6 +163,8 @@ def _place(skeleton: Skeleton, pieces: list[Piece], found: Match) -> None:
     here, answer = skeleton.start, -1
     for piece in pieces:
         if piece.slot is None:
+            if piece.said is not None and skeleton.between(answer, piece.said):
+                here = max(here, piece.said)
             found.extras.setdefault(here, []).append(piece.cell)
         elif found.answers.get(piece.slot) is piece.cell:
             here = answer = piece.slot

@@ -5,7 +5,7 @@ import re
 import warnings
 
 MOST_MAGICS = 50
-MOST_PARSED = 1 << 18  # characters; a longer source is not looked into
+MOST_PARSED = 1 << 17  # characters; a longer source is not looked into
 MOST_REPEATED = 1 << 22
 _CELL_MAGIC = re.compile(r"\A\s*%%\s*(\w*)[^\n]*\n?")
 _LINE_MAGIC = re.compile(r"^([ \t]*+)(?:[\w, ]+=\s*)?(?:[%!?]|[\w.]+\?{1,2}\s*$)")
