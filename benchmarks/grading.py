@@ -11,11 +11,13 @@ benchmarks/results/grading-cpu.json; `--quick` takes few submissions and writes 
 import argparse
 import dataclasses
 import os
+import resource
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 from timing import write
 
@@ -32,6 +34,7 @@ from marking.grading.store import Store  # noqa: E402
 from marking.registry import exercises  # noqa: E402
 
 NAME, WORKERS = demo_class.ASSIGNMENT, 2
+START = "containers start, first rows"
 STOCK = """
 c = get_config()
 c.CourseDirectory.source_directory = "solutions"
@@ -60,16 +63,30 @@ def student(k: int) -> demo_class.Student:
     return demo_class.Student(f"student-{k:03}", "", "", data)
 
 
-def command(folder: Path, module: str, *arguments: str) -> float:
-    """Seconds that a module's command takes, from its start to its end."""
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "lib")}
+class Seconds(NamedTuple):
+    """What a command took: by the clock, and of processors (its children's included)."""
+
+    wall: float
+    processor: float
+
+
+def command(folder: Path, module: str, *arguments: str) -> Seconds:
+    """Run a module's command in the course, from its start to its end."""
+    paths = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "lib"), "PATH": paths}
     line = [sys.executable, "-m", module, *arguments]
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), processor()
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
-    seconds = time.perf_counter() - begin
+    seconds = Seconds(time.perf_counter() - begin, processor() - used)
     if done.returncode:
         sys.exit(f"{module} {arguments[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return seconds
+
+
+def processor() -> float:
+    """Seconds of processor time of every child that has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def stages(folder: Path) -> dict[str, float]:
@@ -83,7 +100,7 @@ def stages(folder: Path) -> dict[str, float]:
         for row in driver.grade(submissions, secret=b"b" * 32, store=store, workers=WORKERS):
             first = first or clock() - begin
             rows.setdefault(row.student, []).append(row)
-        found["until the first rows (containers start)"] = first
+        found[START] = first
         found["grading"] = clock() - begin - first
     begin = clock()
     with Writer(course_config(folder)) as writer:
@@ -98,7 +115,7 @@ def release(folder: Path) -> Path:
 
 
 def lightest(folder: Path, rounds: int) -> tuple[str, dict[str, float]]:
-    """The exercise whose right answer is judged in the least time, and every one's least seconds."""
+    """The exercise whose right answer is judged in the least time, and the seconds of each."""
     submission = intake.collect(folder / "_grading/submitted", NAME, release(folder))[0][0]
     seconds = {}
     for exercise in exercises(NAME).values():
@@ -142,34 +159,37 @@ def main() -> None:
         ours = course(Path(place) / "ours", students, stock=False)
         stock = course(Path(place) / "stock", students, stock=True)
         print(f"{students} submissions, {len(exercises(NAME))} exercises each", flush=True)
-        seconds = {"ours": command(ours, "marking", "grade", NAME)}
-        print(f"clearhead grade: {seconds['ours'] / students:.3f} s a submission", flush=True)
-        seconds["stock"] = command(stock, "nbgrader", "autograde", NAME)
-        print(f"nbgrader autograde: {seconds['stock'] / students:.3f} s a submission", flush=True)
-        ratio = seconds["stock"] / seconds["ours"]
+        took = {"ours": command(ours, "marking", "grade", NAME)}
+        print(f"clearhead grade: {took['ours'].wall / students:.3f} s a submission", flush=True)
+        took["stock"] = command(stock, "nbgrader", "autograde", NAME)
+        print(f"nbgrader autograde: {took['stock'].wall / students:.3f} s a submission", flush=True)
         split = stages(ours)
-        without_start = split["intake"] + split["grading"] + split["gradebook and notebooks"]
-        print(
-            f"ratio: {ratio:.1f}; after the containers' start {seconds['stock'] / without_start:.1f}"
-        )
+        warm = sum(value for name, value in split.items() if name != START)
+        ratios = {
+            "wall": took["stock"].wall / took["ours"].wall,
+            "processor": took["stock"].processor / took["ours"].processor,
+            "wall_after_start": took["stock"].wall / warm,
+        }
+        for name, value in ratios.items():
+            print(f"ratio, {name}: {value:.1f}", flush=True)
         for name, value in split.items():
             print(f"  {name}: {value:.2f} s, {value / students * 1e3:.1f} ms a submission")
         exercise, each = lightest(ours, 2 if quick else 10)
         rate = throughput(ours, exercise, 2 if quick else 8)
     print(f"lightest: {exercise}, {each[exercise] * 1e3:.1f} ms in one container")
-    print(
-        f"{WORKERS} workers: {rate['after_start']:.1f} a second ({rate['with_start']:.1f} with start)"
-    )
+    after, whole = rate["after_start"], rate["with_start"]
+    print(f"{WORKERS} workers: {after:.1f} a second; {whole:.1f} with the containers' start")
     if not quick:
         payload = {
             "submissions": students,
             "workers": WORKERS,
             "exercises": len(each),
-            "clocked": "wall clock; the machine had other work at the time if load_average says so",
-            "load_average": os.getloadavg(),
-            "seconds_a_submission": {k: v / students for k, v in seconds.items()},
-            "ratio": ratio,
-            "ratio_after_start": seconds["stock"] / without_start,
+            "load_average": os.getloadavg(),  # well above the cores: other work was running too
+            "seconds_a_submission": {
+                who: {clock: value / students for clock, value in seconds._asdict().items()}
+                for who, seconds in took.items()
+            },
+            "ratio": ratios,
             "stage_seconds": split,
             "judge_least_seconds": each,
             "lightest": {"exercise": exercise, **rate},
