@@ -9,6 +9,7 @@ Armed before the fork, so that a child has nothing to disarm cheaply.
 import ctypes
 import re
 import sys
+import weakref
 
 import torch
 
@@ -34,13 +35,12 @@ class Forbidden(BaseException):
 def arm(names: list[str]) -> None:
     """Make every built-in of those names raise, and its relatives."""
     library = torch.library.Library("aten", "IMPL")
-    # Kept for good without a name by which a student could find it and undo it.
-    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
     for full in torch._C._dispatch_get_all_op_names():
         space, _, operation = full.partition("::")
         plain = operation.partition(".")[0]
         if space == "aten" and _is_forbidden(plain, names):
             _override(library, operation, _raiser(plain))
+    _hide(library)
     for module in MODULES:
         owner = sys.modules.get(module)
         for name in [n for n in dir(owner) if _is_forbidden(n, names)] if owner else ():
@@ -52,6 +52,16 @@ def arm(names: list[str]) -> None:
         for layer in LAYERS:
             getattr(torch.nn, layer).forward = _raiser(layer)
         sys.modules["torch.nn.attention.flex_attention"] = None  # importing it raises ImportError
+
+
+def _hide(library) -> None:
+    """Keep it for good, by no name and in no list by which a student could find and undo it."""
+    ctypes.pythonapi.Py_IncRef(ctypes.py_object(library))
+    for finalizer in list(weakref.finalize._registry):
+        if (found := finalizer.peek()) and found[0] is library:
+            finalizer.detach()
+    for thing in (library, library.__dict__):
+        ctypes.pythonapi.PyObject_GC_UnTrack(ctypes.py_object(thing))
 
 
 def _is_forbidden(name: str, names: list[str]) -> bool:
