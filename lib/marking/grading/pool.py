@@ -16,6 +16,7 @@ from multiprocessing.connection import Connection, wait
 
 from marking.grading.graded import Graded, Task
 from marking.grading.sandbox import SandboxError
+from marking.grading.waiting import Group, Waiting, group_of
 
 JOB = "marking.grading.job:grade_task"
 DEATHS = 3  # of a worker by one task, before a person looks at it
@@ -41,6 +42,7 @@ class Worker:
             )
         self.connection = Connection(ours.detach())
         self.tasks: deque[Task] = deque()
+        self.groups: set[Group] = set()  # of whose tasks it has had one, so has a container
         self.ready = False
         self.finished = 0
         self._since = time.monotonic()
@@ -53,6 +55,7 @@ class Worker:
         if not self.tasks:
             self._since = time.monotonic()
         self.tasks.append(task)
+        self.groups.add(group_of(task))
         with contextlib.suppress(OSError):  # it has just died: the end of its connection says so
             self.connection.send(task)
 
@@ -91,7 +94,7 @@ class Pool:
     def run(self, tasks: Iterable[Task]) -> Iterator[Graded | None]:
         """A row for every task, in the order in which they are done; None now and then, when
         nothing was done for a while. Raises `SandboxError` if no worker starts."""
-        waiting = deque(tasks)
+        waiting = Waiting(tasks)
         while True:
             self._hand_out(waiting)
             if not waiting and not any(worker.tasks for worker in self._workers):
@@ -120,15 +123,19 @@ class Pool:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _hand_out(self, waiting: deque) -> None:
+    def _hand_out(self, waiting: Waiting) -> None:
         for worker in list(self._workers):
             if worker.finished >= TASKS_A_WORKER and not worker.tasks:
                 self._replace(worker)
             elif worker.ready and worker.finished < TASKS_A_WORKER:
-                while waiting and len(worker.tasks) < AHEAD:
-                    worker.give(waiting.popleft())
+                others = {g for other in self._workers if other is not worker for g in other.groups}
+                while len(worker.tasks) < AHEAD:
+                    task = waiting.take(worker.groups, others)
+                    if task is None:
+                        break
+                    worker.give(task)
 
-    def _hear(self, worker: Worker, waiting: deque) -> Iterator[Graded]:
+    def _hear(self, worker: Worker, waiting: Waiting) -> Iterator[Graded]:
         try:
             row = worker.take()
         except (EOFError, OSError):
@@ -137,7 +144,7 @@ class Pool:
         if row is not None:
             yield row
 
-    def _bury(self, worker: Worker, waiting: deque) -> Iterator[Graded]:
+    def _bury(self, worker: Worker, waiting: Waiting) -> Iterator[Graded]:
         """It died, or is late: its tasks go back, and the one that it ran is remembered."""
         if not worker.ready:
             self._still_born += 1
@@ -154,7 +161,7 @@ class Pool:
             if self._deaths[running.key] >= DEATHS:
                 tasks.pop(0)
                 yield running.unscored("needs a look", f"It ended its worker {DEATHS} times.")
-        waiting.extendleft(reversed(tasks))
+        waiting.put_back(tasks)
 
     def _replace(self, worker: Worker) -> None:
         worker.stop(0.0 if worker.tasks else STOP_SECONDS)
