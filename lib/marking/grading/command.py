@@ -36,6 +36,7 @@ def grade(
     """Grade a class's notebooks in the sandbox and write the gradebook."""
     root = course.resolve()
     submissions, refused = _collect(root, assignment, source)
+    _expect_in_gradebook(root, assignment)
     rows = _grade(
         root,
         assignment,
@@ -71,6 +72,22 @@ def _collect(root: Path, assignment: str, source: Path | None) -> tuple[list, li
         told = "; ".join(f"{r.student or r.path}: {r.why}" for r in refused[:3])
         raise CourseError(f"No notebook of {assignment} in {source} can be graded. {told}".strip())
     return submissions, refused
+
+
+def _expect_in_gradebook(root: Path, assignment: str) -> None:
+    """Refuse before the work what the gradebook could not take after it."""
+    from nbgrader.api import MissingEntry
+
+    from marking.grading.gradebook import Writer, course_config
+
+    with Writer(course_config(root)) as writer:
+        try:
+            writer.book.find_assignment(assignment)
+        except MissingEntry:
+            raise CourseError(
+                f"The gradebook does not know {assignment} yet: run 'make release', or "
+                f"'nbgrader generate_assignment {assignment} --force', and then this again."
+            ) from None
 
 
 def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> dict[str, list]:
