@@ -1,5 +1,6 @@
 """The container: what it is made of, that it holds, and that each part of it is needed."""
 
+import itertools
 import os
 import secrets
 import shutil
@@ -86,10 +87,15 @@ def test_a_process_forked_from_the_grader_would_hold_its_modules_and_memory():
 def test_nothing_of_one_child_is_left_for_the_next(container):
     plant = """
 import sys, torch
-sys.modules["torch"].left = open("/tmp/left", "w").write("x") and open("/dev/shm/left", "w").write("x")
+for folder in ("/tmp", "/dev/shm"):
+    open(folder + "/left", "w").write("x")
+torch.left = True
 f = lambda: "planted"
 """
-    look = "import torch\nf = lambda: [os.listdir('/tmp'), os.listdir('/dev/shm'), hasattr(torch, 'left')]"
+    look = """
+import torch
+f = lambda: [os.listdir("/tmp"), os.listdir("/dev/shm"), hasattr(torch, "left")]
+"""
     assert ask(container, plant) == "planted"
     assert ask(container, look) == [[], [], False]
 
@@ -280,8 +286,8 @@ def fake_python(tmp_path: Path, monkeypatch, base: str, exe: str) -> list[str]:
 def test_a_python_elsewhere_is_shown_without_what_is_installed_in_it(base, tmp_path, monkeypatch):
     command = fake_python(tmp_path, monkeypatch, base, "bin/python3")
     root = str(tmp_path / base)
-    shown = [b for a, b in zip(command, command[1:], strict=False) if a == "--ro-bind"]
-    hidden = [b for a, b in zip(command, command[1:], strict=False) if a == "--tmpfs"]
+    shown = [b for a, b in itertools.pairwise(command) if a == "--ro-bind"]
+    hidden = [b for a, b in itertools.pairwise(command) if a == "--tmpfs"]
     assert f"{root}/lib" in shown
     assert f"{root}/bin/python3" in shown
     assert not {root, f"{root}/envs", f"{root}/pkgs", "/usr", "/usr/local", "/"} & set(shown)

@@ -41,11 +41,12 @@ def prove(container: Container, beside: Path | None = None) -> None:
 
     `beside` is the folder that holds the gradebook; the present folder if it is not given.
     """
-    with _token(beside or Path.cwd()) as token, _listener() as listener:
+    with _token(beside or Path.cwd()) as (token, secret), _listener() as listener:
         said = _probe(container, token, listener.getsockname()[1])
         managed = [WORDS.get(name, name) for name in said["managed"]]
-        managed += [WORDS["read"]] if said["token"] == token.read_text() else []
-        managed += [WORDS["write"]] if token.with_suffix(".written").exists() else []
+        managed += [WORDS["read"]] if said["token"] == secret else []
+        changed = token.with_suffix(".written").exists() or not token.exists()
+        managed += [WORDS["write"]] if changed else []
         managed += [WORDS["connect"]] if _was_called(listener) else []
     for name in _shared_namespaces(said["namespaces"]):
         managed.append(f"share this machine's {name} namespace")
@@ -82,15 +83,16 @@ def _probe(container: Container, token: Path, port: int) -> dict:
 
 
 @contextlib.contextmanager
-def _token(folder: Path) -> Iterator[Path]:
-    """A file that only the grader may read; somewhere else if the folder is read-only."""
+def _token(folder: Path) -> Iterator[tuple[Path, str]]:
+    """A file that only the grader may read, and its words; somewhere else if the folder is read-only."""
     name = f".clearhead-canary-{secrets.token_hex(8)}"
     if not os.access(folder, os.W_OK):
         folder = Path(tempfile.gettempdir())
     path = folder.resolve() / name
-    path.write_text(secrets.token_hex(16))
+    secret = secrets.token_hex(16)
+    path.write_text(secret)
     try:
-        yield path
+        yield path, secret
     finally:
         path.unlink(missing_ok=True)
         path.with_suffix(".written").unlink(missing_ok=True)

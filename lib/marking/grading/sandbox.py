@@ -48,6 +48,7 @@ class Container:
 
     def start(self) -> None:
         """Start it and wait until it is ready. Raises `SandboxError`."""
+        command = self._command()
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError:
@@ -55,7 +56,6 @@ class Container:
                 "This system lacks the sockets that grading needs: use Linux, or the container "
                 "image (Containerfile)."
             ) from None
-        command = self._command()
         self._process = subprocess.Popen(
             [*command, str(theirs.fileno()), json.dumps(self.forbidden)],
             pass_fds=[theirs.fileno()],
