@@ -21,8 +21,9 @@ from marking.registry import find
 HOLDS = pytest.mark.bubblewrap
 HONEST = "def causal_mask(T, S): return torch.ones(T, S, dtype=torch.bool).tril(S - T)"
 LOOK = """
-import sys
+import ctypes, sys
 def f(token):
+    ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # its own memory may be read, also by an ordinary user
     mine = [n for n in sys.modules if n.startswith(("marking.", "clearhead"))]
     found = 0
     with open("/proc/self/maps") as maps, open("/proc/self/mem", "rb", 0) as memory:

@@ -18,7 +18,7 @@ from marking.grading import wire
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 
 PROBE = Path(__file__).parent / "container" / "probe.py"
-NAMESPACES = ("cgroup", "ipc", "mnt", "net", "pid", "user", "uts")
+NAMESPACES = ("ipc", "mnt", "net", "pid", "user", "uts")
 # What the probe reports, in the words of the refusal.
 WORDS = {
     "read": "read a file beside the gradebook",
@@ -84,9 +84,9 @@ def _probe(container: Container, token: Path, port: int) -> dict:
 
 @contextlib.contextmanager
 def _token(folder: Path) -> Iterator[tuple[Path, str]]:
-    """A file that only the grader may read, and its words; somewhere else if the folder is read-only."""
+    """A file that only the grader may read, and its words."""
     name = f".clearhead-canary-{secrets.token_hex(8)}"
-    if not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK):  # then it holds no gradebook of ours either
         folder = Path(tempfile.gettempdir())
     path = folder.resolve() / name
     secret = secrets.token_hex(16)
@@ -114,8 +114,8 @@ def _was_called(server: socket.socket) -> bool:
 
 
 def _shared_namespaces(inside: dict) -> list[str]:
-    """The namespaces that the child shares with us (cgroup: where the kernel has none, fine)."""
+    """The namespaces that the child shares with us."""
     if not sys.platform.startswith("linux"):
         return []
-    ours = {n: os.readlink(f"/proc/self/ns/{n}") for n in NAMESPACES if n != "cgroup"}
+    ours = {n: os.readlink(f"/proc/self/ns/{n}") for n in NAMESPACES}
     return [name for name, link in ours.items() if inside.get(name, link) == link]
