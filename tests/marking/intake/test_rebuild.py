@@ -51,6 +51,32 @@ def test_ids_and_locked_text_leave_the_hash_as_it_was():
     assert built(changed).hash == built(right()).hash
 
 
+def test_a_notebook_without_any_metadata_becomes_the_same_again():
+    stripped = right()
+    for cell in stripped["cells"]:
+        cell["metadata"] = {}
+        del cell["id"]
+    again = built(stripped)
+    assert again.hash == built(right()).hash and again.notebook == built(right()).notebook
+
+
+def test_colabs_button_and_empty_cells_are_nothing_of_the_students():
+    changed = right()
+    button = "[![Open](https://colab.research.google.com/assets/colab-badge.svg)](https://x)"
+    changed["cells"][:0] = [text(button), code(""), text(" \n")]
+    assert built(changed).notebook == built(right()).notebook
+    assert built(changed).hash == built(right()).hash
+
+
+def test_an_older_try_with_the_same_id_is_kept_in_front_of_the_answer():
+    changed = right()
+    older = at(changed, "softmax-answer") | {"source": "def softmax(x, dim):\n    return x"}
+    changed["cells"].insert(place(changed, "softmax-answer"), older)
+    names = ids(built(changed))
+    assert names[names.index("softmax-answer") - 1] == "extra-1"
+    assert source(at(built(changed).notebook, "extra-1")) == older["source"]
+
+
 @pytest.mark.parametrize("cell", ["softmax-answer", "why_faster-answer"])
 def test_another_answer_changes_the_hash(cell):
     changed = right()
