@@ -72,9 +72,10 @@ def test_different_right_answers_are_no_pair():
 
 
 def test_what_the_release_gives_does_not_count_as_copied():
-    given = "def rotary(x, positions, theta=10000.0):\n    pass\n"
-    result = found(submission("ada", {"rotary": given}), submission("bob", {"rotary": given}))
-    assert not result.pairs
+    text = demo_class.master_answers()["flash_forward"]
+    alone = similarity._fingerprint(text)
+    assert alone.token_coverage > similarity.SHORTEST
+    assert similarity._fingerprint(text, alone).token_coverage == 0
 
 
 def test_an_answer_that_is_no_python_is_read_all_the_same():
