@@ -81,7 +81,7 @@ def probe(token: str, port: int, pid: int, most: int) -> dict:
     """What was managed, by name; the token if it could be read; the namespaces."""
     beside, alive = token + ".written", managed(lambda: write("/tmp/alive"))
     tries = {
-        "write": [lambda p=p: write(p) for p in (beside, "/usr/x", "/course/x", "/dev/x", "/x")],
+        "write": [lambda p=p: write(p) for p in ("/usr/lib/x", "/course/x", "/dev/x", "/x")],
         "connect": [lambda: connect(port)],
         "processes": [processes],
         "packages": [import_packages, import_grader],
@@ -94,6 +94,7 @@ def probe(token: str, port: int, pid: int, most: int) -> dict:
         "privileges": [privileged],
     }
     done = [name for name, actions in tries.items() if any([managed(a) for a in actions])]
+    managed(lambda: write(beside))  # the grader sees for itself whether it is there
     text = ""
     if managed(lambda: read(token)):
         text = read(token)
