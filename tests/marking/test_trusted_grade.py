@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sqlite3
+from dataclasses import replace
 
 import nbformat
 import pytest
@@ -110,12 +111,20 @@ def test_what_a_person_gave_stays_and_writing_again_changes_nothing(course_copy)
 
 def test_a_newer_notebook_replaces_the_older_rows(course_copy):
     config = gradebook.course_config(course_copy.folder)
-    newer = submission("warns", course_copy)
-    object.__setattr__(newer, "student", "untouched")
+    newer = replace(submission("warns", course_copy), student="untouched")
     with gradebook.Writer(config) as writer:
         writer.write(newer, results(newer))
     grades = course_copy.rows()["untouched"]["grades"]
     assert {cell: grades[cell][0] for cell in POINTS} == POINTS
+
+
+def test_a_student_whom_the_gradebook_does_not_know_is_added(course_copy):
+    config = gradebook.course_config(course_copy.folder)
+    sent = replace(submission("warns", course_copy), student="newcomer")
+    with gradebook.Writer(config) as writer:
+        writer.write(sent, results(sent))
+    expected = course_copy.rows()["warns"]
+    assert course_copy.rows()["newcomer"] == expected
 
 
 def test_our_fault_is_never_a_score_and_waits_for_a_person(course_copy):

@@ -5,7 +5,6 @@ nbgrader's own preprocessors decide the scores, on rows that are read once a sub
 once a cell. Manual grades, extra credit and comments that a person has given stay.
 """
 
-import contextlib
 import logging
 import os
 import stat
@@ -22,6 +21,7 @@ from sqlalchemy.exc import OperationalError
 from traitlets.config import Config, PyFileConfigLoader
 
 from marking.errors import CourseError
+from marking.grading.gradebook_session import AtHand, absent, one_commit
 from marking.grading.outputs import Verdict, fill
 from marking.grading.trusted_grade import SaveTrustedGrades, keep_timestamp
 
@@ -115,7 +115,7 @@ class Writer:
     def _rows(self, submission, notebook) -> None:
         student, assignment = submission.student, submission.assignment
         book, when = self.book, self._when(submission)
-        with _one_commit(book):
+        with one_commit(book):
             book.find_assignment(assignment)
             book.update_or_create_student(student)
             known = {"timestamp": when} if when else {}
@@ -124,11 +124,11 @@ class Writer:
                 if row.name == assignment:
                     self._notebook_rows(row, notebook)
                 else:
-                    _absent(row)
+                    absent(row)
 
     def _notebook_rows(self, row: SubmittedNotebook, notebook) -> None:
         """What SaveAutoGrades and AssignLatePenalties do, on rows that are at hand."""
-        self.save.gradebook = _AtHand(row)
+        self.save.gradebook = AtHand(row)
         self.save.notebook_id, self.save.assignment_id = row.name, row.assignment.name
         self.save.student_id = row.student.id
         for index, cell in enumerate(notebook.cells):
@@ -162,52 +162,6 @@ class Writer:
 
 def _text(notebook) -> str:
     return nbformat.writes(notebook) + "\n"
-
-
-class _AtHand:
-    """Stands for a Gradebook in nbgrader's preprocessors: one notebook's rows, found by name."""
-
-    class db:
-        @staticmethod
-        def commit() -> None:
-            """The whole submission is committed at once."""
-
-    def __init__(self, row: SubmittedNotebook):
-        self.grades = {grade.cell.name: grade for grade in row.grades}
-        self.comments = {comment.cell.name: comment for comment in row.comments}
-
-    def find_grade(self, name: str, *_):
-        return self._find(self.grades, name)
-
-    def find_comment(self, name: str, *_):
-        return self._find(self.comments, name)
-
-    def _find(self, rows: dict, name: str):
-        if name not in rows:
-            raise MissingEntry(name)
-        return rows[name]
-
-
-def _absent(row: SubmittedNotebook) -> None:
-    """As nbgrader does for a notebook of the assignment that was not handed in."""
-    for grade in row.grades:
-        grade.auto_score, grade.needs_manual_grade = 0, False
-
-
-@contextlib.contextmanager
-def _one_commit(book: Gradebook):
-    """The API commits at every step; here the steps are flushed and committed together."""
-    session = book.db()
-    session.commit = session.flush
-    try:
-        yield
-        del session.commit
-        session.commit()
-    except BaseException:
-        session.rollback()
-        raise
-    finally:
-        session.__dict__.pop("commit", None)
 
 
 _open: dict[str, Writer] = {}
