@@ -107,7 +107,9 @@ def _rebuild(skeleton, data: bytes, student, assignment, notes=()) -> Submission
 
 
 def _is_this_assignment(skeleton: Skeleton, cells: list[Cell], found: Match) -> bool:
-    return bool(found.answers) or any(skeleton.find(cell) is not None for cell in cells)
+    """Whether an answer or a check of it is there; every assignment has a title and imports."""
+    slots = [skeleton.slots[i] for i in map(skeleton.find, cells) if i is not None]
+    return bool(found.answers) or any(slot.answer or slot.grade for slot in slots)
 
 
 class _Rebuilt:

@@ -58,7 +58,7 @@ def students(
             continue
         raw, notes = _by_lms(file.parts, listed)
         raw = raw or _by_nbgrader(parts, len(above), assignment, plain) or plain[file.parts]
-        one = handed.setdefault(raw, _Handed())
+        one = handed.setdefault(unicodedata.normalize("NFC", raw), _Handed())
         kept = replace(file, notes=notes)
         (one.notebooks if _NOTEBOOK.search(file.parts[-1]) else one.others).append(kept)
     return _sorted(handed, assignment)

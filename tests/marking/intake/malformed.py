@@ -387,6 +387,12 @@ def a_notebook_of_something_else(nb):
     return {"cells": [code("print('hello')"), text("# My trip")], "nbformat": 4, "metadata": {}}
 
 
+@refused("no cell of the assignment")
+def a_notebook_of_another_chapter(nb):
+    kept = [c for c in nb["cells"] if c["id"] in ("title", "install", "given", "status", "end")]
+    return {"cells": [*kept, code("def lora(x):\n    return x", id="lora-answer")]}
+
+
 @refused("nested too deeply")
 def deep_json(nb):
     return b'{"cells": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"

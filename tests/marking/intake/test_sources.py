@@ -199,3 +199,9 @@ def test_different_names_keep_different_ids(tmp_path):
     names = ["张伟", "李娜", "René", "Rene", "a b", "a-b", "a?b", "a*b"]
     write(tmp_path, {f"{name}/{FILE}": WORK for name in names})
     assert len(collected(tmp_path)[0]) == len(names)
+
+
+def test_one_name_written_in_two_ways_is_one_student(tmp_path):
+    write(tmp_path, {f"Ren\u00e9/{FILE}": WORK, f"Rene\u0301/{NAME} (1).ipynb": WORK})
+    write(tmp_path, {f"bob/{FILE}": WORK})
+    assert len(collected(tmp_path)[0]) == 2
