@@ -8,8 +8,9 @@ from dataclasses import replace
 
 import pytest
 from faults import HERE, Watch, environment, run_driver, scores, start_driver, wait_for_rows
-from light_class import ANSWERS, DEADLY, QUICK, SECRET, SLOW, light, light_class
+from light_class import ANSWERS, DEADLY, QUICK, SECRET, SLOW, light, light_class, quick
 
+from marking.grading import driver
 from marking.grading.cluster import ClusterError
 from marking.grading.driver import grade
 from marking.grading.store import Store
@@ -82,21 +83,26 @@ def test_progress_counts_to_the_end(store):
     assert said[-1] == (5, 5)
 
 
-def test_the_rows_done_are_kept_when_the_reader_stops(store):
-    rows = grade(light_class(50), secret=SECRET, store=store, sandboxed=False, job=SLOW)
-    next(rows)
-    rows.close()
-    assert 0 < len(store.rows()) < 50
+def test_rows_that_are_not_yet_stored_are_stored_when_ctrl_c_comes(store, monkeypatch):
+    def two_rows(_, tasks):
+        yield from map(quick, tasks[:2])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(driver, "SAVE_SECONDS", 1e9)
+    monkeypatch.setattr(driver.Pool, "run", two_rows)
+    with pytest.raises(KeyboardInterrupt):
+        run(store, light_class(5))
+    assert len(store.rows()) == 2
 
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
     store = tmp_path / "results.db"
-    driver = start_driver(store, 300, SLOW)
-    watch = Watch(driver)
-    wait_for_rows(store, 5, driver)
+    process = start_driver(store, 300, SLOW)
+    watch = Watch(process)
+    wait_for_rows(store, 5, process)
     start = time.monotonic()
-    driver.send_signal(signal.SIGINT)
-    driver.communicate(timeout=60)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
     assert time.monotonic() - start < 30
     assert watch.left() == []
     assert 5 <= len(scores(store)) < 300
