@@ -77,7 +77,7 @@ def test_a_hostile_submission_scores_what_it_deserves_and_leaves_no_trace(path, 
     exercise = find(attack.facts["Exercise"])
     container = containers(exercise.forbidden)
     before = host.files()
-    limits = {} if attack.honest else {"case_seconds": 1.0, "cells_seconds": 10.0}
+    limits = {"case_seconds": 1.0} if attack.facts.get("Status") == "timed out" else {}
     if "Seconds" in attack.facts:
         limits["total_seconds"] = float(attack.facts["Seconds"])
 
