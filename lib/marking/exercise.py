@@ -54,7 +54,7 @@ class Exercise:
     inputs; shapes vary as well as values. `forbidden` names torch functions that would answer the
     exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
     (None: no limit). `returns` says in words what must come back; `outputs` names the parts of a
-    tuple.
+    tuple. `gpu`: only a machine with a CUDA device can grade it.
     """
 
     id: str
@@ -73,6 +73,7 @@ class Exercise:
     forbidden: tuple[str, ...] = ()
     largest: Callable[[Inputs], int] | None = None
     outputs: tuple[str, ...] = ()
+    gpu: bool = False
 
     @property
     def name(self) -> str:

@@ -88,18 +88,29 @@ class Cluster:
             try:
                 future = done.get(timeout=0.5)
             except queue.Empty:
-                seen = time.monotonic() if self._client.nthreads() else seen
+                seen = time.monotonic() if self._able(running.values()) else seen
                 if time.monotonic() - seen > IDLE_SECONDS:
-                    raise ClusterError("The Dask scheduler has no workers: start some.") from None
+                    raise ClusterError(
+                        "No worker of the Dask scheduler can take what is left: start some, with "
+                        "'--resources GPU=1' for exercises that need a GPU."
+                    ) from None
                 yield None
                 continue
             row = self._row(running.pop(future), future, give_up)
             if row:
                 yield row
 
+    def _workers(self) -> list[dict]:
+        return list(self._client.scheduler_info(n_workers=-1)["workers"].values())
+
+    def _able(self, tasks: Iterable[Task]) -> bool:
+        """Is there a worker for at least one of these?"""
+        tags = [worker.get("resources") or {} for worker in self._workers()]
+        return any(not task.gpu or "GPU" in tag for task in tasks for tag in tags)
+
     def _submit(self, tasks: Iterator[Task], running: int, alone: bool) -> Iterator[tuple]:
-        threads = self._client.scheduler_info(n_workers=-1)["workers"].values()
-        room = 1 if alone else AHEAD * max(sum(w["nthreads"] for w in threads), 1)
+        threads = sum(worker["nthreads"] for worker in self._workers())
+        room = 1 if alone else AHEAD * max(threads, 1)
         for task in itertools.islice(tasks, max(room - running, 0)):
             key = f"grade-{task.key}" + ("-alone" if alone else "")
             tag = GPU if task.gpu else None

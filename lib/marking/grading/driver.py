@@ -97,7 +97,7 @@ def tasks_of(submission, secret: bytes, *, sandboxed: bool = True) -> list[Task]
             seed=seed_for(secret, exercise, submission.hash),
             sandbox="bubblewrap" if sandboxed else "none",
             version=VERSION,
-            gpu=getattr(find(exercise), "gpu", False),
+            gpu=find(exercise).gpu,
         )
         for exercise, points in asked(submission.notebook)
     ]
