@@ -116,6 +116,7 @@ def test_a_students_words_cannot_command_the_terminal(root, container):
     made = appeal.reproduce(submission, EXERCISE.id, root=root, container=container)
     text = "\n".join(appeal.lines(made, everything=True))
     assert "gone" in text and "\x1b" not in text
+    assert appeal.plain("a\x1b[2J\rb\nc\u202e") == "a�[2J�b c�"
 
 
 def test_an_unknown_student_is_answered_with_who_there_is():
