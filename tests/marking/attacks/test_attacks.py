@@ -36,7 +36,7 @@ class Host:
 
     def was_called(self) -> bool:
         try:
-            self.server.accept()
+            self.server.accept()[0].close()
         except BlockingIOError:
             return False
         return True
