@@ -205,3 +205,12 @@ def test_one_name_written_in_two_ways_is_one_student(tmp_path):
     write(tmp_path, {f"Ren\u00e9/{FILE}": WORK, f"Rene\u0301/{NAME} (1).ipynb": WORK})
     write(tmp_path, {f"bob/{FILE}": WORK})
     assert len(collected(tmp_path)[0]) == 2
+
+
+def test_a_folder_named_like_the_assignment_with_one_students_file(tmp_path):
+    write(tmp_path / NAME, {"ada.ipynb": WORK})
+    assert list(collected(tmp_path / NAME)[0]) == ["ada"]
+
+
+def test_two_names_that_differ_in_what_is_left_out_have_two_ids():
+    assert safe_id("a?b") != safe_id("a*b")
