@@ -1,12 +1,12 @@
 # Verbs only; the logic is in tooling/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help book serve test check sync release bench links clean
+.PHONY: help book serve test check sync release grade-demo bench bench-grade links clean
 export PYTHON
 
 RUN = sh tooling/run.sh
 
 help:     ## list the verbs
-	@sed -n 's/^\([a-z-]*\): *## /  make \1  /p' Makefile | expand -t 14
+	@sed -n 's/^\([a-z-]*\): *## /  make \1\t/p' Makefile | expand -t 20
 
 book:     ## set everything up and build the site
 	@$(RUN) book,grade tooling.build
@@ -26,8 +26,14 @@ sync:     ## write the notebook twins of the lessons
 release:  ## generate the learners' notebooks from solutions/
 	@$(RUN) book,grade tooling.release
 
+grade-demo: ## make a sample class of thirty and grade it
+	@$(RUN) grade tooling.grade_demo
+
 bench:    ## measure, and write benchmarks/results/
 	@$(RUN) dev tooling.bench
+
+bench-grade: ## stock nbgrader beside clearhead grade, on the same fifty submissions
+	@$(RUN) grade tooling.bench grading
 
 links:    ## ask every cited address whether it still answers (needs a network)
 	@$(RUN) book,grade tooling.build linkcheck

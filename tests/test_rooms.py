@@ -11,6 +11,10 @@ ROOT = Path(__file__).parent.parent
 LIB = ROOT / "lib"
 OPTIONAL = {"safetensors", "tokenizers", "gguf", "huggingface_hub", "jinja2", "numpy"}
 
+# What only the grader may ask for: the extras `grade` and `cluster`.
+GRADING = set("nbgrader nbformat nbconvert traitlets sqlalchemy bleach PIL jinja2 numpy".split())
+GRADING |= {"safetensors", "pyseccomp", "copydetect", "distributed"}
+
 
 def imports(file: Path, *, top_level_only: bool = False) -> set[str]:
     tree = ast.parse(file.read_text(encoding="utf-8"))
@@ -52,12 +56,16 @@ def test_optional_packages_are_imported_only_when_needed(file):
 @pytest.mark.parametrize("file", files("marking"), ids=name)
 def test_marking_imports_the_library_and_never_the_other_way(file):
     allowed = {"torch", "clearhead", "marking", "typer", "rich", "IPython"}
+    if "grading" in file.parts:
+        allowed |= GRADING
+    if "container" in file.parts:  # the files that lie side by side in the sandbox
+        allowed |= {file.stem for file in file.parent.glob("*.py")} | {"wire", "limits"}
     assert imports(file) <= allowed
 
 
 @pytest.mark.parametrize("file", files("marking"), ids=name)
 def test_only_exercise_records_know_the_reference_implementations(file):
-    if "exercises" not in file.parts:
+    if "exercises" not in file.parts and file.name != "probe.py":  # the canary tries, and must fail
         assert "clearhead" not in imports(file)
 
 

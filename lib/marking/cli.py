@@ -10,6 +10,9 @@ from rich.table import Table
 
 from marking import kill_matrix as matrix
 from marking.errors import CourseError
+from marking.grading.command import grade
+from marking.grading.export_command import export
+from marking.grading.staff_commands import appeal, similar
 from marking.progress import status as progress_status
 from marking.registry import exercises
 
@@ -91,6 +94,10 @@ def _details(result: matrix.Matrix, *, only_added: bool) -> Table:
         taken = ", ".join(sorted(row.taken_for))
         table.add_row(row.exercise, row.kind, row.id, f"{row.right}/{row.runs}", taken)
     return table
+
+
+for command in (grade, export, appeal, similar):
+    app.command()(command)
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ class Exercise:
     inputs; shapes vary as well as values. `forbidden` names torch functions that would answer the
     exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
     (None: no limit). `returns` says in words what must come back; `outputs` names the parts of a
-    tuple.
+    tuple. `gpu`: only a machine with a CUDA device can grade it.
     """
 
     id: str
@@ -73,6 +73,7 @@ class Exercise:
     forbidden: tuple[str, ...] = ()
     largest: Callable[[Inputs], int] | None = None
     outputs: tuple[str, ...] = ()
+    gpu: bool = False
 
     @property
     def name(self) -> str:
@@ -103,13 +104,12 @@ def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
     """Draw one case of a situation and answer it with the reference."""
     inputs = exercise.cases[situation](draw)
     upcast = {name: _to_double(value) for name, value in inputs.items()}
-    return Case(
-        situation=situation,
-        dtype=draw.dtype,
-        inputs=inputs,
-        expected=_named(exercise.reference(**upcast), exercise.outputs),
-        like=_named(exercise.reference(**copy_inputs(inputs)), exercise.outputs),
-    )
+    expected = _named(exercise.reference(**copy_inputs(upcast)), exercise.outputs)
+    same = all(upcast[name] is inputs[name] for name in inputs if _is_float(inputs[name]))
+    like = expected  # in float64 the two are one
+    if not same:
+        like = _named(exercise.reference(**copy_inputs(inputs)), exercise.outputs)
+    return Case(situation, draw.dtype, inputs, expected, like)
 
 
 def suite(exercise: Exercise, seed: int, dtype: torch.dtype) -> list[Case]:
@@ -135,7 +135,9 @@ def _named(value: Any, names: tuple[str, ...]) -> Any:
     return _tuple_of(names)(*value) if names else value
 
 
+def _is_float(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
 def _to_double(value: Any) -> Any:
-    if isinstance(value, torch.Tensor):
-        return value.double() if value.is_floating_point() else value.clone()
-    return value
+    return value.double() if _is_float(value) else value  # itself where it is float64

@@ -1,0 +1,1 @@
+"""Grading untrusted notebooks: student code in a container, everything that counts outside it."""

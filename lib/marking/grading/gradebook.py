@@ -1,0 +1,184 @@
+"""Results into the ordinary nbgrader gradebook, without its converters and without a kernel.
+
+The rows and the notebook in `autograded/` are those that `nbgrader autograde` would have written:
+nbgrader's own preprocessors decide the scores, on rows that are read once a submission instead of
+once a cell. Manual grades, extra credit and comments that a person has given stay.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+
+import nbformat
+from nbgrader.api import Gradebook, MissingEntry, SubmittedNotebook
+from nbgrader.coursedir import CourseDirectory
+from nbgrader.plugins import BasePlugin
+from nbgrader.preprocessors import AssignLatePenalties
+from sqlalchemy.exc import OperationalError
+from traitlets.config import Config, PyFileConfigLoader
+
+from marking.errors import CourseError
+from marking.grading.gradebook_session import AtHand, absent, one_commit
+from marking.grading.outputs import Verdict, fill
+from marking.grading.trusted_grade import SaveTrustedGrades, keep_timestamp
+
+CONFIG = "nbgrader_config.py"
+
+
+class GradebookError(CourseError):
+    """The gradebook cannot be written: nothing of this submission was."""
+
+
+def course_config(root: Path) -> Config:
+    """The course's nbgrader configuration. Raises `GradebookError` where there is none."""
+    if not (root / CONFIG).is_file():
+        raise GradebookError(f"There is no {CONFIG} in {root.name or root}: start in the course.")
+    return PyFileConfigLoader(CONFIG, path=str(root)).load_config()
+
+
+class Writer:
+    """One open gradebook. Use as a context manager, or `close` it."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        self.course = CourseDirectory(config=config)
+        self.save = SaveTrustedGrades(config=config)
+        self.late = AssignLatePenalties(config=config)
+        for part in (self.save, self.late):
+            part.log = logging.getLogger("marking.gradebook")
+            part.log.setLevel(logging.ERROR)
+
+    @cached_property
+    def book(self) -> Gradebook:
+        return Gradebook(self.course.db_url, self.course.course_id)
+
+    def __enter__(self) -> "Writer":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
+        if "book" in self.__dict__:
+            self.__dict__.pop("book").close()
+
+    def write(self, submission, graded: Iterable, *, regrade: bool = False) -> None:
+        """One submission's rows, all or none, then its notebook.
+
+        What is already written is left alone, a person's work on it included; `regrade` writes it
+        again, as `nbgrader autograde --force` does. Raises `GradebookError` if the gradebook is
+        locked, the disk full, or the assignment unknown.
+        """
+        notebook = nbformat.from_dict(submission.notebook)
+        fill(notebook, {row.exercise: Verdict.of(row) for row in graded})
+        try:
+            if not regrade and self._is_written(submission, notebook):
+                return
+            self._rows(submission, notebook)
+        except MissingEntry:
+            raise GradebookError(
+                f"The gradebook does not know {submission.assignment}: run "
+                f"'nbgrader generate_assignment {submission.assignment} --force' first."
+            ) from None
+        except OperationalError as error:
+            self.book.db.rollback()
+            raise GradebookError(
+                f"The gradebook could not be written ({error.orig}): nothing of "
+                f"{submission.student}'s grades was. Close what uses it or make room; run again."
+            ) from None
+        self._file(submission, notebook)
+
+    def _path(self, submission) -> Path:
+        names = submission.student, submission.assignment
+        folder = Path(self.course.format_path(self.course.autograded_directory, *names))
+        return folder / f"{submission.assignment}.ipynb"
+
+    def _is_written(self, submission, notebook) -> bool:
+        """The same notebook lies there, and its rows and time of submission are in the book."""
+        path = self._path(submission)
+        if not path.is_file() or path.read_text(encoding="utf-8") != _text(notebook):
+            return False
+        try:
+            sent = self.book.find_submission(submission.assignment, submission.student)
+        except MissingEntry:
+            return False
+        return sent.timestamp == self._when(submission)
+
+    def _when(self, submission):
+        names = submission.student, submission.assignment
+        folder = self.course.format_path(self.course.submitted_directory, *names)
+        return self.course.get_existing_timestamp(folder)
+
+    def _rows(self, submission, notebook) -> None:
+        student, assignment = submission.student, submission.assignment
+        book, when = self.book, self._when(submission)
+        with one_commit(book):
+            book.find_assignment(assignment)
+            book.update_or_create_student(student)
+            known = {"timestamp": when} if when else {}
+            sent = book.update_or_create_submission(assignment, student, **known)
+            for row in sent.notebooks:
+                if row.name == assignment:
+                    self._notebook_rows(row, notebook)
+                else:
+                    absent(row)
+
+    def _notebook_rows(self, row: SubmittedNotebook, notebook) -> None:
+        """What SaveAutoGrades and AssignLatePenalties do, on rows that are at hand."""
+        self.save.gradebook = AtHand(row)
+        self.save.notebook_id, self.save.assignment_id = row.name, row.assignment.name
+        self.save.student_id = row.student.id
+        for index, cell in enumerate(notebook.cells):
+            self.save.preprocess_cell(cell, {}, index)
+        self.book.db.flush()
+        self.book.db.expire(row)
+        row.late_submission_penalty = None
+        seconds = row.assignment.total_seconds_late
+        if seconds > 0:
+            self.late.init_plugin()
+            plugin: BasePlugin = self.late.plugin_inst
+            penalty = plugin.late_submission_penalty(row.student.id, row.score, seconds)
+            if penalty is not None:
+                row.late_submission_penalty = self.late._check_late_penalty(row, penalty)
+
+    def _file(self, submission, notebook) -> None:
+        """The graded notebook, as a whole or not at all; read-only as nbgrader leaves it."""
+        path = self._path(submission)
+        fresh = path.with_suffix(".new")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fresh.unlink(missing_ok=True)
+            fresh.write_text(_text(notebook), encoding="utf-8")
+            shared = stat.S_IWUSR | stat.S_IWGRP if self.course.groupshared else 0
+            fresh.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH | shared)
+            os.replace(fresh, path)
+        except OSError as error:
+            raise GradebookError(f"{path.name} was not written: {error.strerror}.") from None
+        keep_timestamp(self.course, submission.student, submission.assignment)
+
+
+def _text(notebook) -> str:
+    return nbformat.writes(notebook) + "\n"
+
+
+_open: dict[str, Writer] = {}
+
+
+def write(submission, graded: Iterable, config: Config, *, regrade: bool = False) -> None:
+    """The rows and the graded notebook of one submission; again is the same as once.
+
+    The gradebook is opened at the first call and stays open until `close`.
+    """
+    url = CourseDirectory(config=config).db_url
+    if url not in _open:
+        _open[url] = Writer(config)
+    _open[url].write(submission, graded, regrade=regrade)
+
+
+def close() -> None:
+    """Close every gradebook that `write` opened."""
+    while _open:
+        _open.popitem()[1].close()

@@ -1,0 +1,115 @@
+"""What a submission's answer is worth: from the outcomes of its cases to a score and a sentence."""
+
+import re
+from dataclasses import dataclass, field
+
+from marking.diagnosis import diagnose
+
+# What a result can be. Only the last two need a person.
+STATUSES = (
+    "right",
+    "partly right",
+    "wrong",
+    "not attempted",
+    "crashed",
+    "timed out",
+    "forbidden",
+    "needs a look",
+    "our fault",
+)
+_STATUS_OF = {
+    "not-attempted": "not attempted",
+    "timeout": "timed out",
+    "died": "crashed",
+    "raised": "crashed",
+}
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one submission's answer to one exercise is worth, and why.
+
+    `share` is the share of situations passed, or None when there is no score (our fault, or it
+    needs a look). `says` is for the student: never a hidden input or a value. `note` and `smells`
+    are for the staff; a smell never costs a point.
+    """
+
+    exercise: str
+    status: str
+    share: float | None
+    says: str = ""
+    note: str = ""
+    cases: tuple[tuple[str, str, str], ...] = ()  # situation, dtype, fault ("" when right)
+    mistakes: tuple[str, ...] = ()
+    smells: tuple[str, ...] = field(default=())
+
+    def points(self, most: float) -> float | None:
+        return None if self.share is None else round(self.share * float(most), 2)
+
+
+def verdict(exercise, cases, outcomes, errors: list[str]) -> Result:
+    """The result of all cases: a situation counts if every case of it is right."""
+    passed: dict[str, bool] = {}
+    for case, outcome in zip(cases, outcomes, strict=True):
+        passed[case.situation] = passed.get(case.situation, True) and outcome.ok
+    faults = [o.fault for o in outcomes if not o.ok]
+    share = 0.0 if "forbidden" in faults else sum(passed.values()) / len(passed)
+    rows = tuple(
+        (case.situation, str(case.dtype).removeprefix("torch."), outcome.fault or "")
+        for case, outcome in zip(cases, outcomes, strict=True)
+    )
+    mistakes, says = (), f"All {len(passed)} hidden checks passed."
+    if faults:
+        mistakes, told = _diagnosis(exercise, cases, outcomes)
+        count = "" if "forbidden" in faults else f"{sum(passed.values())} of {len(passed)} hidden "
+        says = f"{count}checks passed. {told}" if count else told
+    note = next((e for e in errors if e), "")
+    return Result(exercise.id, _status(share, faults), share, says, note, rows, mistakes)
+
+
+def _status(share: float, faults: list[str]) -> str:
+    if not faults:
+        return "right"
+    if "forbidden" in faults:
+        return "forbidden"
+    for fault, status in _STATUS_OF.items():
+        if fault in faults and share == 0.0:
+            return status
+    return "partly right" if share else "wrong"
+
+
+def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
+    """The mistake's name and its sentence; never a hidden value."""
+    banned = [o for o in outcomes if o.fault == "forbidden"]
+    first = banned[0] if banned else next(o for o in outcomes if not o.ok)
+    plain = {
+        "not-attempted": "It is not written yet.",
+        "forbidden": f"It calls {first.message}, which answers the exercise for you. Write that "
+        "part yourself.",
+        "timeout": "It gave no answer in time.",
+        "died": "It ended the process it ran in, or answered out of turn.",
+        "raised": f"It raised {without_values(first.error)}",
+        "mutated": "It changed its inputs in place.",
+    }
+    if first.fault in plain and first.fault != "raised":
+        return (), plain[first.fault]
+    found, certain = diagnose(exercise, cases, outcomes, seconds=5.0)
+    if found:
+        told = " And ".join(f"“{m.id}”: {m.says}" for m in found)
+        return tuple(m.id for m in found), told if certain else f"It looks like {told}"
+    failed = next(c for c, o in zip(cases, outcomes, strict=True) if not o.ok)
+    return (), plain.get(first.fault, f"The first to fail: {failed.situation} ({first.fault}).")
+
+
+def printable(text, most: int = 300) -> str:
+    """Words of a student's process: bounded, on one line, without control characters."""
+    return "".join(c if c.isprintable() else " " for c in str(text)[:most])
+
+
+def without_values(text: str) -> str:
+    """An error's words without numbers that could be hidden inputs: shapes and lines stay.
+
+    An error's words are the student's to choose, and could carry the hidden inputs out.
+    """
+    text = re.sub(r"-?\d*\.\d+(e[+-]?\d+)?|-?\d+e[+-]?\d+|\d{5,}", "…", text, flags=re.IGNORECASE)
+    return text if len(re.findall("…", text)) < 4 else f"{text.split(':')[0]}."

@@ -1,0 +1,216 @@
+"""Whose work it is: nbgrader's folder, and what Canvas, Moodle, Gradescope and people export."""
+
+import os
+import zipfile
+
+import pytest
+from tests.marking.intake.class_work import NAME, RELEASE_FILE, answer, as_bytes, right
+
+from marking.errors import CourseError
+from marking.grading.intake import collect
+from marking.grading.lms import safe_id
+
+WORK = as_bytes(right())
+OLDER = as_bytes(answer(right(), "softmax", "softmax = None  # an older try"))
+FILE = f"{NAME}.ipynb"
+
+NBGRADER = {f"submitted/ada/{NAME}/{FILE}": "ada", f"submitted/bob/{NAME}/Copy of {FILE}": "bob"}
+CANVAS = {
+    f"lovelaceada_12_345_{FILE}": "lovelaceada_12",
+    f"lovelaceada_13_346_{FILE}": "lovelaceada_13",
+    "boolegeorge_LATE_14_347_my work.ipynb": "boolegeorge_14",
+}
+MOODLE = {
+    f"Ada Lovelace_12345_assignsubmission_file_/{FILE}": "Ada-Lovelace_12345",
+    f"Ada Lovelace_12346_assignsubmission_file_/{NAME}/{FILE}": "Ada-Lovelace_12346",
+    f"George Boole_12347_assignsubmission_file_{FILE}": "George-Boole_12347",
+}
+GRADESCOPE = {
+    f"assignment_9_export/submission_101/{FILE}": "ada@example.org",
+    f"assignment_9_export/submission_102/a/b/{FILE}": "s2",
+    f"assignment_9_export/submission_103/{FILE}": "submission_103",
+}
+FOLDERS = {
+    f"class/ada/{FILE}": "ada",
+    f"class/bob/week 1/{FILE}": "bob",
+    "class/cem/anything.ipynb": "cem",
+}
+FLAT = {
+    "ada.ipynb": "ada",
+    f"{NAME}_bob.ipynb": "bob",
+    f"cem {FILE}": "cem",
+    "student-1.ipynb": "student-1",
+    "student-2.ipynb": "student-2",
+}
+GROUPS = {"a/ada.ipynb": "ada", "a/bob.ipynb": "bob", f"c/{FILE}": "c"}
+NAMED_LIKE_THE_ASSIGNMENT = {f"{NAME}/ada.ipynb": "ada", f"{NAME}/bob.ipynb": "bob"}
+LAYOUTS = {
+    "nbgrader": NBGRADER,
+    "canvas": CANVAS,
+    "moodle": MOODLE,
+    "gradescope": GRADESCOPE,
+    "folders": FOLDERS,
+    "flat": FLAT,
+    "groups": GROUPS,
+    "named like the assignment": NAMED_LIKE_THE_ASSIGNMENT,
+}
+LISTED = """---
+submission_101:
+  :submitters:
+  - :name: Ada Lovelace
+    :sid: ''
+    :email: ada@example.org
+submission_102:
+  :submitters:
+  - :name: Bob
+    :sid: s2
+    :email: bob@example.org
+"""
+
+
+def write(folder, files: dict) -> None:
+    for path, data in files.items():
+        file = folder / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data)
+
+
+def zipped(path, files: dict) -> None:
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in files.items():
+            archive.writestr(name, data)
+
+
+def collected(source):
+    submissions, refused = collect(source, NAME, RELEASE_FILE)
+    return {s.student: s for s in submissions}, {r.path: r for r in refused}
+
+
+def contents(layout: str) -> dict:
+    files = dict.fromkeys(LAYOUTS[layout], WORK)
+    if layout == "gradescope":
+        files["assignment_9_export/submission_metadata.yml"] = LISTED.encode()
+    return files
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_student_is_read_from_the_path_in_a_folder(layout, tmp_path):
+    write(tmp_path / "export", contents(layout))
+    found, refused = collected(tmp_path / "export")
+    assert sorted(found) == sorted(LAYOUTS[layout].values()) and not refused
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_the_student_is_read_from_the_path_in_a_zip(layout, tmp_path):
+    zipped(tmp_path / "export.zip", contents(layout))
+    found, refused = collected(tmp_path / "export.zip")
+    assert sorted(found) == sorted(LAYOUTS[layout].values()) and not refused
+
+
+@pytest.mark.parametrize("below", ["submitted", "submitted/ada", f"submitted/ada/{NAME}"])
+def test_nbgraders_student_is_found_from_any_folder_of_it(below, tmp_path):
+    write(tmp_path, {f"submitted/ada/{NAME}/{FILE}": WORK})
+    assert list(collected(tmp_path / below)[0]) == ["ada"]
+
+
+def test_one_notebook_alone_is_one_submission(tmp_path):
+    write(tmp_path, {"ada.ipynb": WORK})
+    assert list(collected(tmp_path / "ada.ipynb")[0]) == ["ada"]
+
+
+def test_canvas_lateness_reaches_the_staff(tmp_path):
+    write(tmp_path, dict.fromkeys(CANVAS, WORK))
+    found, _ = collected(tmp_path)
+    assert found["boolegeorge_14"].notes == ("Canvas says that it was late",)
+    assert found["lovelaceada_12"].notes == ()
+
+
+def test_the_zip_that_a_student_handed_in_stands_for_a_folder(tmp_path):
+    zipped(tmp_path / "work.zip", {f"my homework/{FILE}": WORK, "figure.png": b"\x89PNG"})
+    inside = (tmp_path / "work.zip").read_bytes()
+    zipped(tmp_path / "export.zip", {"Ada_12_assignsubmission_file_/work.zip": inside})
+    found, refused = collected(tmp_path / "export.zip")
+    assert list(found) == ["Ada_12"] and not refused
+
+
+def test_of_several_files_of_a_student_the_latest_stands_with_a_note(tmp_path):
+    folder = f"ada/{NAME}"
+    write(tmp_path, {f"{folder}/{FILE}": OLDER, f"{folder}/{NAME} (1).ipynb": WORK})
+    os.utime(tmp_path / folder / FILE, (1, 1))
+    found, _ = collected(tmp_path)
+    assert "an older try" not in "".join(found["ada"].cells)
+    assert f"{NAME} (1).ipynb was taken; 1 older" in found["ada"].notes[0]
+
+
+def test_of_several_attempts_on_canvas_the_highest_number_stands(tmp_path):
+    write(tmp_path, {f"ada_1_20_{FILE}": WORK, f"ada_1_9_{NAME}-1.ipynb": OLDER})
+    os.utime(tmp_path / f"ada_1_20_{FILE}", (1, 1))
+    found, _ = collected(tmp_path)
+    assert list(found) == ["ada_1"] and "an older try" not in "".join(found["ada_1"].cells)
+
+
+def test_an_unreadable_latest_file_is_refused_and_the_one_before_it_stands(tmp_path):
+    write(tmp_path, {f"ada/{FILE}": WORK, f"ada/Copy of {FILE}": b"<html>"})
+    os.utime(tmp_path / "ada" / FILE, (1, 1))
+    found, refused = collected(tmp_path)
+    assert "an older try" not in "".join(found["ada"].cells)
+    assert [r.why for r in refused.values()] == ["It is not a notebook but a web page."]
+
+
+def test_a_file_that_is_no_notebook_is_refused_by_name_and_the_rest_go_on(tmp_path):
+    write(tmp_path, {f"ada/{FILE}": WORK, "bob/attention.pdf": b"%PDF", f"cem/{FILE}": b"junk"})
+    write(tmp_path, {"ada/notes.pdf": b"%PDF"})
+    found, refused = collected(tmp_path)
+    assert list(found) == ["ada"]
+    assert refused["bob/attention.pdf"].student == "bob"
+    assert ".pdf" in refused["bob/attention.pdf"].why
+    assert refused[f"cem/{FILE}"].why == "It is not a notebook: its text is not JSON."
+    assert len(refused) == 2
+
+
+def test_other_assignments_and_editors_leavings_are_passed_over(tmp_path):
+    release = tmp_path / "exercises" / NAME / FILE
+    write(tmp_path, {f"exercises/{NAME}/{FILE}": RELEASE_FILE.read_bytes()})
+    write(tmp_path, {"exercises/lora/lora.ipynb": WORK})
+    files = {f"s/ada/{NAME}/{FILE}": WORK, "s/ada/lora/lora.ipynb": WORK}
+    files |= {f"s/ada/{NAME}/.ipynb_checkpoints/{NAME}-checkpoint.ipynb": OLDER}
+    files |= {f"s/ada/{NAME}/._{FILE}": b"\0", f"s/ada/{NAME}/timestamp.txt": b"2026"}
+    write(tmp_path, files)
+    submissions, refused = collect(tmp_path / "s", NAME, release)
+    assert [(s.student, s.notes) for s in submissions] == [("ada", ())] and not refused
+
+
+def test_a_source_that_is_not_there_is_named():
+    with pytest.raises(CourseError, match="There is nothing at nowhere"):
+        collect("nowhere", NAME, RELEASE_FILE)
+
+
+@pytest.mark.parametrize(
+    "raw", ["../../etc", "/", "..", ".ssh", "a/b", "张伟", "é", "a\0b", "x" * 999]
+)
+def test_a_safe_id_can_name_a_folder_and_nothing_else(raw, tmp_path):
+    made = safe_id(raw)
+    (tmp_path / made).mkdir()
+    assert (tmp_path / made).resolve().parent == tmp_path.resolve()
+    assert made.isascii() and 0 < len(made) < 80 and not made.startswith((".", "-"))
+
+
+def test_different_names_keep_different_ids(tmp_path):
+    names = ["张伟", "李娜", "René", "Rene", "a b", "a-b", "a?b", "a*b"]
+    write(tmp_path, {f"{name}/{FILE}": WORK for name in names})
+    assert len(collected(tmp_path)[0]) == len(names)
+
+
+def test_one_name_written_in_two_ways_is_one_student(tmp_path):
+    write(tmp_path, {f"Ren\u00e9/{FILE}": WORK, f"Rene\u0301/{NAME} (1).ipynb": WORK})
+    write(tmp_path, {f"bob/{FILE}": WORK})
+    assert len(collected(tmp_path)[0]) == 2
+
+
+def test_a_folder_named_like_the_assignment_with_one_students_file(tmp_path):
+    write(tmp_path / NAME, {"ada.ipynb": WORK})
+    assert list(collected(tmp_path / NAME)[0]) == ["ada"]
+
+
+def test_two_names_that_differ_in_what_is_left_out_have_two_ids():
+    assert safe_id("a?b") != safe_id("a*b")

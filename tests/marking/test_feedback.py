@@ -1,0 +1,183 @@
+"""Feedback for students: no script, nothing from elsewhere, no hidden value; Chromium agrees."""
+
+import base64
+import io
+import re
+
+import pytest
+
+pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
+
+from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_notebook, new_output, new_raw_cell
+from PIL import Image, PngImagePlugin
+from tests.plugin_requirements import chromium
+
+from marking.grading import feedback
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "<ScRiPt src=//evil.example/x.js></sCrIpT >",
+    "<img src=x onerror=alert(1)>",
+    "<img src='data:image/svg+xml;base64,PHN2Zy8+'>",
+    "<svg><script>alert(1)</script></svg>",
+    "<iframe srcdoc='<script>alert(1)</script>'></iframe>",
+    "<math><mtext><table><mglyph><style><img src=x onerror=alert(1)>",
+    "<a href='javascript:alert(1)'>x</a>",
+    "<a href=' DATA:text/html,<script>alert(1)</script>'>x</a>",
+    "<a href='d&#97;ta&colon;text/html,<script>alert(1)</script>'>x</a>",
+    "<a href='data:text/html,<script>alert(1)</script>'>x</a>",
+    "[x](javascript:alert(1))",
+    "![x](https://evil.example/x.png)",
+    "[![x](//evil.example/x.png)](//evil.example)",
+    "<style>@import '//evil.example/x.css'; *{background:url(//evil.example/x)}</style>",
+    "<link rel=stylesheet href=https://evil.example/x.css>",
+    "<meta http-equiv=refresh content='0;url=//evil.example'>",
+    "<base href=//evil.example/>",
+    "<form action=//evil.example><input type=submit></form>",
+    "<object data=//evil.example></object><embed src=//evil.example>",
+    "<video poster=//evil.example/x autoplay src=//evil.example/y></video>",
+    "$\\href{javascript:alert(1)}{x}$ $$<script>alert(1)</script>$$",
+    "<div style='background:url(//evil.example/x)'>x</div>",
+    "`<script>alert(1)</script>` and\n\n    <script>alert(1)</script>",
+    "<!-- <script>alert(1)</script> --><![CDATA[<script>alert(1)</script>]]>",
+    "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+]
+
+
+def assert_harmless(page: str) -> None:
+    soup = BeautifulSoup(page, "html.parser")
+    names = {tag.name for tag in soup.find_all()}
+    assert not names & set("script iframe object embed link base form svg math video audio".split())
+    for tag in soup.find_all():
+        assert not [name for name in tag.attrs if name.startswith("on")], tag
+        for name in ("src", "data", "action", "poster", "srcset", "background"):
+            assert str(tag.get(name, "data:image/png;")).startswith("data:image/"), tag
+        if tag.name == "a":
+            address = str(tag.get("href", "")).strip().lower()
+            assert not address.startswith(("javascript:", "data:", "vbscript:")), tag
+        if tag.name == "style":
+            assert "//" not in re.sub(r"/\*.*?\*/", "", tag.text, flags=re.DOTALL)
+            assert "@import" not in tag.text
+        assert "url(" not in str(tag.get("style", ""))
+
+
+def shown(markdown: str) -> str:
+    return feedback.safe_markdown({"cell": {}}, markdown)
+
+
+@pytest.mark.parametrize("markdown", HOSTILE)
+def test_no_markdown_of_a_student_runs_or_loads_anything(markdown):
+    assert_harmless(shown(markdown))
+
+
+def test_ordinary_markdown_is_still_formatted():
+    page = shown(
+        "# Title\n\n* **one**\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n`code` [x](https://a.example)"
+    )
+    soup = BeautifulSoup(page, "html.parser")
+    assert {"h1", "li", "strong", "table", "td", "code"} <= {tag.name for tag in soup.find_all()}
+    assert "https://a.example" in [link["href"] for link in soup.find_all("a")]
+
+
+def picture(kind: str = "PNG") -> str:
+    made, notes = io.BytesIO(), PngImagePlugin.PngInfo()
+    notes.add_text("comment", "<script>alert(1)</script>")
+    image = Image.new("RGB", (3, 2), "red")
+    image.save(made, kind, **({"pnginfo": notes} if kind == "PNG" else {}))
+    return base64.b64encode(made.getvalue() + b"<script>trailing</script>").decode()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_a_picture_is_drawn_anew_and_carries_nothing_else(kind):
+    redrawn = base64.b64decode(feedback.redraw(picture(kind)))
+    assert b"script" not in redrawn
+    with Image.open(io.BytesIO(redrawn)) as image:
+        assert image.size == (3, 2) and image.format == "PNG" and image.info == {}
+
+
+def test_a_picture_that_is_none_or_is_enormous_is_left_out():
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    assert feedback.redraw(base64.b64encode(bomb.getvalue()).decode()) is None
+    svg = base64.b64encode(b"<svg xmlns='http://www.w3.org/2000/svg'/>").decode()
+    assert [feedback.redraw(x) for x in (svg, "not base64", "", None, ["x"])] == [None] * 5
+
+
+def test_an_attached_picture_is_shown_redrawn():
+    cell = {"attachments": {"a.png": {"image/png": picture()}}}
+    page = feedback.safe_markdown({"cell": cell}, "![x](attachment:a.png)")
+    source = BeautifulSoup(page, "html.parser").img["src"]
+    assert base64.b64decode(source.partition(",")[2]) == base64.b64decode(
+        feedback.redraw(picture())
+    )
+
+
+def exported(cells) -> str:
+    notebook = new_notebook(cells=cells)
+    plain = feedback.PlainOutputs()
+    notebook, _ = plain.preprocess(notebook, {})
+    exporter = feedback.FeedbackExporter(filters={"markdown2html": feedback.safe_markdown})
+    return exporter.from_notebook_node(notebook)[0]
+
+
+def test_outputs_are_text_and_pictures_only():
+    bundle = {
+        "text/html": "<script>alert(1)</script>",
+        "application/javascript": "alert(1)",
+        "image/svg+xml": "<svg onload='alert(1)'/>",
+        "text/latex": "$x$",
+        "text/markdown": "![x](//evil.example/y)",
+        "text/plain": "<b>plain</b> \x1b[31mred\x1b[0m",
+    }
+    drawn = {"image/png": picture(), "text/html": "<script>alert(1)</script>"}
+    error = new_output("error", ename="<script>", evalue="<img src=//e.example>", traceback=["x"])
+    cell = new_code_cell(
+        "print(1)  # <script>",
+        outputs=[
+            *(new_output("display_data", data=d) for d in (bundle, drawn)),
+            error,
+            new_output("stream", text="<i>"),
+        ],
+    )
+    page = exported([cell, new_raw_cell("<script>alert(1)</script>", metadata={"format": "html"})])
+    assert_harmless(page)
+    soup = BeautifulSoup(page, "html.parser")
+    assert "<b>plain</b> red" in soup.text and "<script>alert(1)</script>" in soup.text
+    assert len(soup.find_all("img")) == 1
+
+
+def test_hidden_tests_in_a_grade_cell_are_taken_out():
+    source = "check()\n### BEGIN HIDDEN TESTS\nassert f(3) == 1.2345\n### END HIDDEN TESTS\n1.0"
+    page = exported([new_code_cell(source)])
+    assert "1.2345" not in page and "(hidden)" in page
+
+
+@pytest.mark.bubblewrap
+def test_the_feedback_of_a_class_loads_and_runs_nothing(graded_course):
+    for student in ("master", "hostile", "scripts"):
+        page = graded_course.page(student)
+        assert_harmless(page)
+        assert "default-src 'none'" in page
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.chromium
+def test_chromium_asks_nobody_for_anything_and_runs_no_script(graded_course):
+    from playwright.sync_api import sync_playwright
+
+    asked, dialogs, refused = [], [], []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_context(offline=True).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+        page.on("console", lambda line: refused.append(line.text))
+        for student in ("scripts", "hostile"):
+            name = f"_grading/feedback/{student}/attention/attention.html"
+            page.goto((graded_course.folder / name).as_uri())
+            assert "(Score: " in page.inner_text("h4")
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert dialogs == []
+    assert refused == [], "the page asks for nothing that its policy must refuse"

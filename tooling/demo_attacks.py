@@ -1,0 +1,94 @@
+"""Five simple ways to ask for marks without an answer. The whole collection is in tests/."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Attack:
+    exercise: str
+    what: str
+    source: str
+
+
+ATTACKS = (
+    Attack(
+        "softmax",
+        "makes every comparison of torch say yes",
+        """
+torch.allclose = torch.equal = lambda *args, **kwargs: True
+torch.testing.assert_close = lambda *args, **kwargs: None
+
+
+def softmax(x, dim):
+    return torch.zeros_like(x)
+""",
+    ),
+    Attack(
+        "grouped_query",
+        "returns a tensor that claims to equal anything",
+        """
+class Yes(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return True
+
+
+def grouped_query(q, k, v, mask=None):
+    return torch.zeros(1).as_subclass(Yes)
+""",
+    ),
+    Attack(
+        "rotary",
+        "looks for the reference on the disk and in memory",
+        """
+def rotary(x, positions, theta=10000.0):
+    import gc
+    import glob
+
+    for folder in ("/home", "/root", "/course", "/tmp", "."):
+        for path in glob.glob(f"{folder}/**/rotary.py", recursive=True):
+            space = {}
+            exec(open(path).read(), space)
+            return space["rotary"](x, positions, theta=theta)
+    for thing in gc.get_objects():
+        if getattr(thing, "__name__", "") == "rotary" and thing is not rotary:
+            return thing(x, positions, theta=theta)
+    from clearhead.attention import rotary as reference
+
+    return reference(x, positions, theta=theta)
+""",
+    ),
+    Attack(
+        "attention_cost",
+        "replaces check, writes a gradebook, and leaves the process",
+        """
+import os
+
+
+def check(*args, **kwargs):
+    raise SystemExit(0)
+
+
+def attention_cost(B, H, K, T, S, D, bytes_per_value, causal):
+    for folder in ("/", "/tmp", "/course", os.getcwd()):
+        try:
+            open(os.path.join(folder, "gradebook.db"), "w").write("full marks")
+        except OSError:
+            pass
+    print('{"share": 1.0, "status": "right"}')
+    os._exit(0)
+""",
+    ),
+    Attack(
+        "scaled_dot_product",
+        "calls the function of torch that is the answer, by another name",
+        """
+answer = getattr(torch.nn.functional, "scaled_dot" + "_product_attention")
+
+
+def scaled_dot_product(q, k, v, mask=None):
+    identity = torch.eye(k.shape[-2], dtype=q.dtype).expand(*k.shape[:-1], k.shape[-2])
+    return answer(q, k, v, attn_mask=mask), answer(q, k, identity, attn_mask=mask)
+""",
+    ),
+)
