@@ -18,6 +18,7 @@ from tooling.citations import cite
 from tooling.quiz_data import QuizError, parse_quiz
 from tooling.settings import ROOT
 
+LIBRARY_PAGES = ROOT / "chapters" / "library"  # written by tooling/library_pages.py
 FENCE = re.compile(r"^(\s*)(`{3,}|~{3,}|:{3,})\s*(.*?)\s*$")
 DIRECTIVE = re.compile(r"^\{([\w:.-]+)\}\s*(.*)$")
 LABEL = re.compile(r"^\(([\w:.-]+)\)=\s*$")
@@ -315,6 +316,12 @@ def _link(text: str, target: str, page: Page) -> str:
     if not target:
         return text or page.labels.get(anchor, anchor.replace("-", " "))
     path = (page.path.parent / target).resolve()
+    if path.is_relative_to(LIBRARY_PAGES):  # generated, and not there beside a twin: its source is
+        source = ROOT / "lib" / "clearhead" / path.relative_to(LIBRARY_PAGES).with_suffix(".py")
+        if not source.is_file():
+            source = source.with_suffix("") / "__init__.py"
+        text, target = text or f"`{source.name}`", os.path.relpath(source, page.path.parent)
+        path = source
     if not path.exists():
         if target in page.labels:
             return text or page.labels[target]

@@ -1,7 +1,8 @@
 """Draw the picture of README.md: `python -m tooling.readme_picture` writes assets/readme.png.
 
 Two attention maps of SmolLM2-135M on a sentence said twice. The heads are not picked by hand:
-each is the one, of all 270, that does its job most strongly on this sentence.
+each is the one, of all 270, that does its job most strongly on random tokens said twice, the same
+ones as in lesson 1, so the same heads.
 """
 
 import sys
@@ -32,13 +33,17 @@ def main() -> None:
     model, tokenizer = load_or_explain("smollm2-135m")
     if model is None:
         sys.exit("The picture needs the model: `make book` installs it.")
+    half = torch.randint(
+        200, model.config.vocab_size, (4, 25), generator=torch.Generator().manual_seed(0)
+    )
+    chance = torch.stack(trace(model, torch.cat([half, half], dim=1)).weights).mean(1)  # L H T T
     ids = torch.tensor([tokenizer.encode(2 * SENTENCE)])
     weights = torch.stack(trace(model, ids).weights)[:, 0]  # L H T T
-    maps, titles = [], []
-    for job, share in jobs(weights).items():
+    maps, titles, here = [], [], jobs(weights)
+    for job, share in jobs(chance).items():
         layer, head = divmod(int(share.argmax()), share.shape[1])
         maps.append(weights[layer, head])
-        titles.append(job.format(f"Layer {layer}, head {head}", f"{share.max():.0%}"))
+        titles.append(job.format(f"Layer {layer}, head {head}", f"{here[job][layer, head]:.0%}"))
     use_style()
     tokens = [token.strip() for token in tokenizer.tokens(2 * SENTENCE)]
     figure = token_heatmaps(torch.stack(maps), tokens, titles)

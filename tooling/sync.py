@@ -134,9 +134,12 @@ def stamped(path: Path) -> str:
     first = next((cell for cell in notebook.cells if cell.cell_type == "code"), None)
     if first is None or "install" not in first.metadata.get("tags", ()):
         return before
-    if first.source == install_cell() or ("nbgrader" in first.metadata and _is_release(path)):
+    if "nbgrader" in first.metadata and _is_release(path):
         return before
-    first.source = install_cell()
+    tags = list(dict.fromkeys([*first.metadata["tags"], "remove-input"]))  # no news on a page
+    if first.source == install_cell() and first.metadata["tags"] == tags:
+        return before
+    first.source, first.metadata["tags"] = install_cell(), tags
     return dump(notebook)
 
 

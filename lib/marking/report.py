@@ -106,7 +106,7 @@ class Report:
             said = "Your prints are kept out of the way during a check; the first:"
             return said, _shorten(self.printed.strip(), 200)
         shown = (self.example and self.example.outcome.printed) or self.printed
-        return ("It printed:", _shorten(shown)) if shown else None
+        return ("It printed:", _shorten(shown.strip())) if shown else None
 
     def __str__(self) -> str:
         lines = [self.headline()]

@@ -43,6 +43,7 @@ def _nested(value: Any, digits: int) -> str:
         return "[" + ", ".join(_nested(item, digits) for item in value) + "]"
     if isinstance(value, bool):
         return "True" if value else "False"
+    value = value + 0  # −0.0 is shown as 0
     return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:.{max(digits, 7)}g}"
 
 

@@ -172,6 +172,12 @@ def test_a_link_to_a_lesson_leads_to_its_twin():
     assert text == f"[x]({lesson.stem}.ipynb)"
 
 
+def test_a_link_to_a_library_page_leads_to_the_source():
+    text = flat("[`softmax.py`](../library/attention/softmax.md), [all](../library/attention.md)")
+    files = "../../lib/clearhead/attention/softmax.py", "../../lib/clearhead/attention/__init__.py"
+    assert text == f"[`softmax.py`]({files[0]}), [all]({files[1]})"
+
+
 @pytest.mark.parametrize(
     ("source", "says"),
     [

@@ -10,6 +10,7 @@ import torch
 from marking import check, hint
 from marking.errors import CourseError, UnknownExercise
 from marking.registry import exercises
+from marking.show import as_text
 
 EVERY = list(exercises())
 
@@ -354,6 +355,24 @@ def test_an_example_of_another_shape_comes_before_one_of_another_value():
     report = check("attention.rotary", no_head_axis)
     assert {o.fault for o in report.results.values()} >= {"raised"}
     assert report.example.outcome.fault in ("raised", "shape")
+
+
+def test_an_example_that_raises_comes_before_a_smaller_one_with_a_wrong_value():
+    def two_faults(x, dim):
+        if x.ndim > 2:
+            raise ValueError("two axes only")
+        return right(x, dim) * 1.1
+
+    assert check("attention.softmax", two_faults).example.outcome.fault == "raised"
+
+
+def test_of_examples_about_as_small_the_plain_situation_is_shown():
+    example = check("attention.softmax", lambda x, dim: right(x, dim) * 1.1).example
+    assert example.case.situation == "rows of a matrix"
+
+
+def test_a_negative_zero_is_shown_as_zero():
+    assert as_text(torch.tensor([-0.0, 0.5])) == "[0, 0.5]   (2)"
 
 
 def test_the_report_says_which_notebook_to_open_and_which_section():
