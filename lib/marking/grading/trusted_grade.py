@@ -30,7 +30,7 @@ class _OfTheCourse(NbGraderPreprocessor):
     def submission(self, resources) -> "intake.Submission":
         """What the student handed in, its answers on the release's skeleton.
 
-        It is read from the submitted file, never from a notebook that something has already changed:
+        It is read from the submitted file, never from a notebook that something has changed since:
         the hidden cases depend on its hash. Raises `intake.Unreadable`.
         """
         names = resources["nbgrader"]
