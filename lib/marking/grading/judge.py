@@ -7,6 +7,7 @@ as it should is a failed case; whatever goes wrong on our side is no score at al
 import hashlib
 import hmac
 import random
+import re
 import secrets
 import time
 from dataclasses import replace
@@ -152,10 +153,17 @@ def _judge_answer(exercise, case, answer: dict, found: dict) -> Outcome:
     fault = answer.get("fault")
     if fault is not None:
         known = ("raised", "forbidden", "not-attempted", "too-large", "too-long")
-        return Outcome(fault=fault if fault in known else "raised", message=error, error=error)
+        fault = fault if fault in known else "raised"
+        return Outcome(fault=fault, message=error, error=_bare(error))
     value = wire.decode(answer.get("value"), found)
     if isinstance(answer.get("mutated"), str):
         return Outcome(value=value, fault="mutated", message="It changed its inputs in place.")
     tolerance = exercise.tolerance[case.dtype]
     fault, text = compare(value, case.expected, case.like, tolerance, "")
     return Outcome(value=value, fault=fault, message=text)
+
+
+def _bare(sentence: str) -> str:
+    """What was raised without where, as `outcome.run_case` notes it: a mistake is known by it."""
+    kind, _, first = sentence.partition(": ")
+    return f"{kind}: {re.sub(r' [(]line [0-9]+ of its cell[)]$', '', first)[:200]}"

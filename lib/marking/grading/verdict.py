@@ -88,7 +88,7 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
         "part yourself.",
         "timeout": "It gave no answer in time.",
         "died": "It ended the process it ran in, or answered out of turn.",
-        "raised": f"It raised {without_values(first.error)}",
+        "raised": f"It raised {without_values(first.message)}",
         "mutated": "It changed its inputs in place.",
     }
     if first.fault in plain and first.fault != "raised":
