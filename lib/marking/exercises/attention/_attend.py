@@ -10,6 +10,15 @@ import torch
 
 from clearhead.attention import softmax
 
+# The torch functions that answer an attention exercise whole.
+FUSED = (
+    "scaled_dot_product_attention",
+    "multi_head_attention_forward",
+    "_native_multi_head_attention",
+    "_scaled_dot_product_attention_math",
+    "_safe_softmax",
+)
+
 # Each `scale` is given q, k and v, and says by what the scores are multiplied.
 
 

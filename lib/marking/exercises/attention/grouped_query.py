@@ -233,13 +233,7 @@ GROUPED_QUERY = Exercise(
         "only a very unlikely key is allowed": widely_spread,
         "transposed views": transposed_views,
     },
-    forbidden=(
-        "scaled_dot_product_attention",
-        "multi_head_attention_forward",
-        "_native_multi_head_attention",
-        "_scaled_dot_product_attention_math",
-        "_safe_softmax",
-    ),
+    forbidden=parts.FUSED,
     mistakes=(
         Mistake(
             "heads-tiled",

@@ -292,13 +292,7 @@ MULTI_HEAD = Exercise(
         "transposed views": transposed_views,
     },
     tolerance=Tolerance(fp32=1e-4),
-    forbidden=(
-        "scaled_dot_product_attention",
-        "multi_head_attention_forward",
-        "_native_multi_head_attention",
-        "_scaled_dot_product_attention_math",
-        "_safe_softmax",
-    ),
+    forbidden=parts.FUSED,
     mistakes=(
         Mistake(
             "cut-without-transpose",

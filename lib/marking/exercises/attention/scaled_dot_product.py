@@ -226,13 +226,7 @@ SCALED_DOT_PRODUCT = Exercise(
     },
     # Scores in the thousands are rounded by 3e-5 in float32, and softmax passes that on.
     tolerance=Tolerance(fp32=3e-4),
-    forbidden=(
-        "scaled_dot_product_attention",
-        "multi_head_attention_forward",
-        "_native_multi_head_attention",
-        "_scaled_dot_product_attention_math",
-        "_safe_softmax",
-    ),
+    forbidden=parts.FUSED,
     mistakes=(
         Mistake(
             "no-scale",
