@@ -11,7 +11,7 @@ def grouped_query(q, k, v, mask=None):
     scores = q @ k.mT * q.shape[-1] ** -0.5
     if mask is not None:
         scores = scores.masked_fill(~mask, -math.inf)
-    return torch.softmax(scores, -1) @ v
+    return torch.nan_to_num(torch.softmax(scores, -1)) @ v
 """
 
 
