@@ -1,9 +1,13 @@
 """The judge knows a mistake that raises by what it raises, as the learner's own check does."""
 
 import pytest
+import torch
 
+from marking.exercise import suite
 from marking.grading.judge import _bare, judge
 from marking.grading.sandbox import Container
+from marking.grading.verdict import verdict
+from marking.outcome import Outcome
 from marking.registry import find
 
 NOT_SHARED = """
@@ -18,6 +22,14 @@ def grouped_query(q, k, v, mask=None):
 def test_what_was_raised_is_compared_without_the_line_it_was_raised_on():
     assert _bare("RuntimeError: sizes differ (line 3 of its cell)") == "RuntimeError: sizes differ"
     assert _bare("ZeroDivisionError: division by zero") == "ZeroDivisionError: division by zero"
+
+
+@pytest.mark.parametrize("told, shown", [("softmax", "softmax"), ("0.73 -1.25", "a function")])
+def test_only_a_real_functions_name_is_repeated_from_the_container(told, shown):
+    exercise = find("attention.softmax")
+    cases = suite(exercise, 0, torch.float64)
+    outcomes = [Outcome(fault="forbidden", message=told, error=told) for _ in cases]
+    assert f"It calls {shown}, which" in verdict(exercise, cases, outcomes, []).says
 
 
 @pytest.mark.bubblewrap

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass, field
 
+import torch
+
 from marking.diagnosis import diagnose
 
 # What a result can be. Only the last two need a person.
@@ -82,9 +84,11 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
     """The mistake's name and its sentence; never a hidden value."""
     banned = [o for o in outcomes if o.fault == "forbidden"]
     first = banned[0] if banned else next(o for o in outcomes if not o.ok)
+    # The name comes from the container: it is told only where it is one of ours.
+    named = first.message if _is_a_name(first.message) else "a function"
     plain = {
         "not-attempted": "It is not written yet.",
-        "forbidden": f"It calls {first.message}, which answers the exercise for you. Write that "
+        "forbidden": f"It calls {named}, which answers the exercise for you. Write that "
         "part yourself.",
         "timeout": "It gave no answer in time.",
         "died": "It ended the process it ran in, or answered out of turn.",
@@ -99,6 +103,12 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
         return tuple(m.id for m in found), told if certain else f"It looks like {told}"
     failed = next(c for c, o in zip(cases, outcomes, strict=True) if not o.ok)
     return (), plain.get(first.fault, f"The first to fail: {failed.situation} ({first.fault}).")
+
+
+def _is_a_name(text: str) -> bool:
+    """A function's name in torch, as the tripwire gives it: no value can hide in it."""
+    owners = (torch, torch.nn, torch.nn.functional, torch.Tensor, torch.ops.aten)
+    return text.isidentifier() and any(hasattr(owner, text) for owner in owners)
 
 
 def printable(text, most: int = 300) -> str:
