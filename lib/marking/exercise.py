@@ -55,6 +55,11 @@ class Exercise:
     exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
     (None: no limit). `returns` says in words what must come back; `outputs` names the parts of a
     tuple. `gpu`: only a machine with a CUDA device can grade it.
+
+    A function that changes an object, or takes one that does not travel (a module, a callable), is
+    checked through another: `through(answer, **inputs)` builds the object from plain inputs, lets
+    the answer work on it and returns plain data. Its source runs in the grader's sandbox as well,
+    so it may use torch and what it defines itself, nothing else.
     """
 
     id: str
@@ -74,6 +79,11 @@ class Exercise:
     largest: Callable[[Inputs], int] | None = None
     outputs: tuple[str, ...] = ()
     gpu: bool = False
+    through: Callable | None = None
+
+    def call(self, answer: Callable, inputs: Inputs) -> Any:
+        """What `answer` does with the inputs."""
+        return self.through(answer, **inputs) if self.through else answer(**inputs)
 
     @property
     def name(self) -> str:
@@ -103,12 +113,9 @@ class Case:
 def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
     """Draw one case of a situation and answer it with the reference."""
     inputs = exercise.cases[situation](draw)
-    upcast = {name: _to_double(value) for name, value in inputs.items()}
-    expected = _named(exercise.reference(**copy_inputs(upcast)), exercise.outputs)
-    same = all(upcast[name] is inputs[name] for name in inputs if _is_float(inputs[name]))
-    like = expected  # in float64 the two are one
-    if not same:
-        like = _named(exercise.reference(**copy_inputs(inputs)), exercise.outputs)
+    expected = like = _answer(exercise, map_tensors(inputs, torch.Tensor.double, floats=True))
+    if draw.dtype != torch.float64:  # in float64 the two are one
+        like = _answer(exercise, inputs)
     return Case(situation, draw.dtype, inputs, expected, like)
 
 
@@ -122,22 +129,26 @@ def suite(exercise: Exercise, seed: int, dtype: torch.dtype) -> list[Case]:
 
 def copy_inputs(inputs: Inputs) -> Inputs:
     """A copy that shares no memory: what a function does to it does not reach the original."""
-    return {k: v.clone() if isinstance(v, torch.Tensor) else v for k, v in inputs.items()}
+    return map_tensors(inputs, torch.Tensor.clone)
+
+
+def map_tensors(value: Any, change: Callable, *, floats: bool = False) -> Any:
+    """The value with every tensor in it changed, or every tensor of floats; new containers."""
+    if isinstance(value, torch.Tensor):
+        return change(value) if value.is_floating_point() or not floats else value
+    if isinstance(value, dict):
+        return {key: map_tensors(item, change, floats=floats) for key, item in value.items()}
+    if type(value) in (list, tuple):
+        return type(value)(map_tensors(item, change, floats=floats) for item in value)
+    return value
+
+
+def _answer(exercise: Exercise, inputs: Inputs) -> Any:
+    """The reference's answer, a tuple with its parts named so that a report can say which."""
+    value = exercise.call(exercise.reference, copy_inputs(inputs))
+    return _tuple_of(exercise.outputs)(*value) if exercise.outputs else value
 
 
 @cache
 def _tuple_of(names: tuple[str, ...]) -> type:
     return namedtuple("Outputs", names)
-
-
-def _named(value: Any, names: tuple[str, ...]) -> Any:
-    """A tuple with its parts named, so that a report can say which part is wrong."""
-    return _tuple_of(names)(*value) if names else value
-
-
-def _is_float(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.is_floating_point()
-
-
-def _to_double(value: Any) -> Any:
-    return value.double() if _is_float(value) else value  # itself where it is float64

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import re
 import sysconfig
 import traceback
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 
+from marking.compare import FLOATS, close, compare
 from marking.exercise import Case, Exercise, copy_inputs
 from marking.limits import (
     Forbidden,
@@ -55,7 +57,7 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
     try:
         with undisturbed(), contextlib.redirect_stdout(printed), time_limit(seconds):
             with calls, sizes:
-                value = answer(**inputs)
+                value = exercise.call(answer, inputs)
     except OutOfTime:
         text = f"No answer after {seconds:g} s: is there a loop that never ends?"
         return Outcome(fault="timeout", message=text, printed=printed.getvalue())
@@ -83,7 +85,7 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
 
 def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
     for name, given in case.inputs.items():
-        if isinstance(given, torch.Tensor) and not _same_tensor(given, inputs[name]):
+        if not _unchanged(given, inputs[name]):
             return "mutated", (
                 f"It changed its input {name} in place. Work on a copy, or use operations without "
                 "a trailing underscore."
@@ -94,84 +96,6 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
             f"{exercise.largest(case.inputs):,}. Work block by block."
         )
     return compare(value, case.expected, case.like, exercise.tolerance[case.dtype], "")
-
-
-def compare(value, expected, like, tolerance: float, label: str) -> tuple[str | None, str]:
-    """(None, "") if `value` is the expected answer, else the fault and a sentence about it.
-
-    `expected` holds the values in float64; `like` fixes type, shape and dtype.
-    """
-    what = f"Part {label}" if label.isdigit() else label or "The output"
-    if isinstance(like, tuple):
-        if not isinstance(value, tuple | list) or len(value) != len(like):
-            return "type", f"{what} must be {len(like)} values in a tuple; it is {_kind(value)}."
-        parts = zip(value, expected, like, _fields(like), strict=True)
-        for v, e, item, name in parts:
-            fault, text = compare(v, e, item, tolerance, name)
-            if fault:
-                return fault, text
-        return None, ""
-    if isinstance(like, torch.Tensor):
-        return _compare_tensor(value, expected, like, tolerance, what)
-    return _compare_number(value, expected, what)
-
-
-def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None, str]:
-    if not isinstance(value, torch.Tensor):
-        hint = " Is a return missing?" if value is None else ""
-        return "type", f"{what} must be a torch.Tensor; it is {_kind(value)}.{hint}"
-    if value.layout != torch.strided:
-        return "type", f"{what} must be an ordinary (strided) tensor; it is {value.layout}."
-    if value.device != like.device:
-        return "device", f"{what} is on {value.device}; the inputs are on {like.device}."
-    if value.shape != like.shape:
-        return "shape", f"{what} has shape {tuple(value.shape)}; expected {tuple(like.shape)}."
-    if value.dtype != like.dtype:
-        return "dtype", f"{what} has dtype {value.dtype}; expected {like.dtype}."
-    mine, wanted = value.detach().double(), expected.double()
-    show = _as_bools if like.dtype == torch.bool else apart
-    if bool((mine.isnan() & ~wanted.isnan()).any()):
-        at = _index(mine.isnan() & ~wanted.isnan())
-        return "nan", f"{what} is NaN at {at}; expected {_at(wanted, at):.4g}."
-    wrong = ~close(mine, wanted, tolerance)
-    if not bool(wrong.any()):
-        return None, ""
-    gap = torch.where(wrong, (mine - wanted).abs().nan_to_num(posinf=1e300), -1.0)
-    at = _index(gap == gap.max())
-    a, b = show(_at(mine, at), _at(wanted, at))
-    return "value", (
-        f"{what} is wrong in {int(wrong.sum())} of {wrong.numel()} places; "
-        f"at {at} it is {a}, expected {b}."
-    )
-
-
-def apart(a: float, b: float) -> tuple[str, str]:
-    """Two numbers with four digits, or as many as they need to look different."""
-    for digits in range(4, 18):
-        pair = f"{a:.{digits}g}", f"{b:.{digits}g}"
-        if pair[0] != pair[1]:
-            break
-    return pair
-
-
-def _as_bools(a: float, b: float) -> tuple[str, str]:
-    return str(bool(a)), str(bool(b))
-
-
-def _compare_number(value, expected, what) -> tuple[str | None, str]:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return "type", f"{what} must be a plain Python number; it is {_kind(value)}."
-    if isinstance(expected, int) and isinstance(value, float):
-        return "type", f"{what} must be an int; it is the float {value!r}."
-    if value != expected:
-        return "value", f"{what} is {value:,}; expected {expected:,}."
-    return None, ""
-
-
-def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:
-    """Elementwise: |a − b| ≤ tolerance · (1 + |b|), infinities and NaN only to themselves."""
-    near = (a - b).abs() <= tolerance * (1 + b.abs())
-    return torch.where(a.isfinite() & b.isfinite(), near, (a == b) | (a.isnan() & b.isnan()))
 
 
 def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
@@ -206,37 +130,30 @@ def _same_value(a, b, tolerance) -> bool:
         if a.shape != b.shape or a.dtype != b.dtype or a.device != b.device:
             return False
         return bool(close(a.detach().double(), b.detach().double(), tolerance).all())
+    if isinstance(a, dict) and isinstance(b, dict):
+        return a.keys() == b.keys() and all(_same_value(a[k], b[k], tolerance) for k in a)
     if isinstance(a, int | float) and isinstance(b, int | float):
-        return a == b
-    return type(a) is type(b)
+        return a == b or math.isclose(a, b, rel_tol=FLOATS, abs_tol=FLOATS)
+    return a == b if isinstance(a, str) and isinstance(b, str) else type(a) is type(b)
+
+
+def _unchanged(before, after) -> bool:
+    """Do the tensors of an input, itself or in a list, tuple or dict, hold what they held?"""
+    if isinstance(before, torch.Tensor):
+        return isinstance(after, torch.Tensor) and _same_tensor(before, after)
+    if isinstance(before, dict):
+        return before.keys() == after.keys() and all(
+            _unchanged(value, after[key]) for key, value in before.items()
+        )
+    if isinstance(before, list | tuple):
+        return len(before) == len(after) and all(map(_unchanged, before, after))
+    return True
 
 
 def _same_tensor(a: torch.Tensor, b: torch.Tensor) -> bool:
     if a.shape != b.shape or a.dtype != b.dtype:
         return False
     return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else a.equal(b)
-
-
-def _fields(like: tuple) -> tuple[str, ...]:
-    return getattr(like, "_fields", None) or tuple(str(i) for i in range(len(like)))
-
-
-def _kind(value) -> str:
-    if value is None:
-        return "None"
-    if isinstance(value, tuple | list):
-        return f"a {type(value).__name__} of {len(value)}"
-    if isinstance(value, torch.Tensor):
-        return f"a tensor of shape {tuple(value.shape)}"
-    return f"of type {type(value).__name__}"
-
-
-def _index(where: torch.Tensor) -> list[int]:
-    return where.nonzero()[0].tolist()
-
-
-def _at(x: torch.Tensor, index: list[int]) -> float:
-    return float(x[tuple(index)])
 
 
 def _first_line(error: BaseException) -> str:

@@ -10,6 +10,13 @@ LARGEST_SHOWN = 64
 
 def as_text(value: Any, indent: int = 0, digits: int = 4) -> str:
     """A tensor as nested lists of short numbers, or its shape when it is large."""
+    if not isinstance(value, torch.Tensor) and not _holds_tensors(value):
+        return f"{value:,}" if type(value) is int else repr(value)
+    if isinstance(value, dict):
+        pad = " " * indent
+        return f"\n{pad}".join(
+            f"{name}: {as_text(part, indent + 2, digits)}" for name, part in value.items()
+        )
     if isinstance(value, tuple | list):
         names = getattr(value, "_fields", range(len(value)))
         pad = " " * indent
@@ -17,8 +24,6 @@ def as_text(value: Any, indent: int = 0, digits: int = 4) -> str:
             f"{name}: {as_text(part, indent + 2, digits)}"
             for name, part in zip(names, value, strict=True)
         )
-    if not isinstance(value, torch.Tensor):
-        return f"{value:,}" if type(value) is int else repr(value)
     shape = "×".join(map(str, value.shape)) or "scalar"
     if value.numel() > LARGEST_SHOWN or not _readable(value):
         return f"tensor of shape {shape}"
@@ -32,6 +37,14 @@ def as_different_texts(a: Any, b: Any, indent: int = 0) -> tuple[str, str]:
         if pair[0] != pair[1]:
             break
     return pair
+
+
+def _holds_tensors(value: Any) -> bool:
+    """Or has named parts, which are worth a line each."""
+    if isinstance(value, torch.Tensor) or hasattr(value, "_fields"):
+        return True
+    parts = value.values() if isinstance(value, dict) else value
+    return isinstance(value, tuple | list | dict) and any(map(_holds_tensors, parts))
 
 
 def _readable(value: torch.Tensor) -> bool:

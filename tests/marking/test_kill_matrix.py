@@ -41,7 +41,7 @@ def test_the_tolerance_is_far_above_the_rounding_of_the_reference(exercise_id):
         torch.float64: exercise.tolerance.fp64 / 2,
         torch.float32: exercise.tolerance.fp32 / 2,
     }
-    from marking.outcome import compare
+    from marking.compare import compare
 
     for seed in range(20):
         for dtype, tolerance in halved.items():

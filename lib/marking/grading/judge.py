@@ -6,18 +6,23 @@ as it should is a failed case; whatever goes wrong on our side is no score at al
 
 import hashlib
 import hmac
+import inspect
 import random
 import re
 import secrets
+import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from marking.diagnosis import DTYPES
 from marking.exercise import Case, Exercise, suite
 from marking.grading import forbidden, wire
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 from marking.grading.verdict import STATUSES, Result, printable, verdict
-from marking.outcome import Outcome, compare
+from marking.compare import compare
+from marking.outcome import Outcome
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
 
@@ -84,7 +89,8 @@ def _judge_once(container, exercise, cells, cases, limits) -> Result:
 
 def _open(connection, exercise, cells, seconds) -> tuple[list[str], Result | None]:
     """Start the job. What the cells raised, and the result that stands if there is no function."""
-    job = {"cells": cells, "name": exercise.name, "limits": LIMITS}
+    through = exercise.through and source(exercise.through)
+    job = {"cells": cells, "name": exercise.name, "limits": LIMITS, "through": through}
     try:
         opening, _ = talk(connection, job, {}, seconds)
         errors = [printable(e) for e in opening["cells"]][: len(cells)]
@@ -101,6 +107,12 @@ def _open(connection, exercise, cells, seconds) -> tuple[list[str], Result | Non
         )
         return errors, Result(exercise.id, "crashed" if first else "wrong", 0.0, says)
     return errors, None
+
+
+@cache
+def source(function: Callable) -> tuple[str, str]:
+    """The name and the text of a function that an answer is called through."""
+    return function.__name__, textwrap.dedent(inspect.getsource(function))
 
 
 def _ask(connection, exercise, cases: list[Case], seconds: float, until: float) -> list[Outcome]:

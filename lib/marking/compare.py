@@ -1,0 +1,136 @@
+"""Is an answer the expected one? If not, in what, in a sentence for the learner."""
+
+import math
+
+import torch
+
+FLOATS = 1e-9  # how far a Python float may lie from the expected one: several roundings
+
+
+def compare(value, expected, like, tolerance: float, label: str) -> tuple[str | None, str]:
+    """(None, "") if `value` is the expected answer, else the fault and a sentence about it.
+
+    `expected` holds the values in float64; `like` fixes type, shape and dtype.
+    """
+    what = f"Part {label}" if label.isdigit() else label or "The output"
+    if isinstance(like, torch.Tensor):
+        return _compare_tensor(value, expected, like, tolerance, what)
+    if isinstance(like, dict):
+        return _compare_dict(value, expected, like, tolerance, what)
+    if isinstance(like, tuple | list):
+        return _compare_sequence(value, expected, like, tolerance, what)
+    if isinstance(like, int | float) and not isinstance(like, bool):
+        return _compare_number(value, expected, what)
+    if type(value) is not type(like):
+        return "type", f"{what} must be {_kind(like)}; it is {_kind(value)}."
+    return (None, "") if value == like else ("value", f"{what} is {value!r}; expected {like!r}.")
+
+
+def _compare_sequence(value, expected, like, tolerance, what) -> tuple[str | None, str]:
+    if not isinstance(value, tuple | list) or len(value) != len(like):
+        kind = f"{len(like)} values in a tuple" if isinstance(like, tuple) else _kind(like)
+        return "type", f"{what} must be {kind}; it is {_kind(value)}."
+    for v, e, item, name in zip(value, expected, like, _fields(like), strict=True):
+        fault, text = compare(v, e, item, tolerance, name)
+        if fault:
+            return fault, text
+    return None, ""
+
+
+def _compare_dict(value, expected, like, tolerance, what) -> tuple[str | None, str]:
+    if not isinstance(value, dict):
+        return "type", f"{what} must be a dict; it is {_kind(value)}."
+    if missing := [repr(key) for key in like if key not in value]:
+        return "type", f"{what} lacks {', '.join(missing)}."
+    if extra := [repr(key) for key in value if key not in like]:
+        return "type", f"{what} holds {', '.join(extra)}, which does not belong there."
+    for key in like:
+        fault, text = compare(value[key], expected[key], like[key], tolerance, str(key))
+        if fault:
+            return fault, text
+    return None, ""
+
+
+def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None, str]:
+    if not isinstance(value, torch.Tensor):
+        hint = " Is a return missing?" if value is None else ""
+        return "type", f"{what} must be a torch.Tensor; it is {_kind(value)}.{hint}"
+    if value.layout != torch.strided:
+        return "type", f"{what} must be an ordinary (strided) tensor; it is {value.layout}."
+    if value.device != like.device:
+        return "device", f"{what} is on {value.device}; the inputs are on {like.device}."
+    if value.shape != like.shape:
+        return "shape", f"{what} has shape {tuple(value.shape)}; expected {tuple(like.shape)}."
+    if value.dtype != like.dtype:
+        return "dtype", f"{what} has dtype {value.dtype}; expected {like.dtype}."
+    mine, wanted = value.detach().double(), expected.double()
+    show = _as_bools if like.dtype == torch.bool else apart
+    if bool((mine.isnan() & ~wanted.isnan()).any()):
+        at = _index(mine.isnan() & ~wanted.isnan())
+        return "nan", f"{what} is NaN at {at}; expected {_at(wanted, at):.4g}."
+    wrong = ~close(mine, wanted, tolerance)
+    if not bool(wrong.any()):
+        return None, ""
+    gap = torch.where(wrong, (mine - wanted).abs().nan_to_num(posinf=1e300), -1.0)
+    at = _index(gap == gap.max())
+    a, b = show(_at(mine, at), _at(wanted, at))
+    return "value", (
+        f"{what} is wrong in {int(wrong.sum())} of {wrong.numel()} places; "
+        f"at {at} it is {a}, expected {b}."
+    )
+
+
+def apart(a: float, b: float) -> tuple[str, str]:
+    """Two numbers with four digits, or as many as they need to look different."""
+    for digits in range(4, 18):
+        pair = f"{a:.{digits}g}", f"{b:.{digits}g}"
+        if pair[0] != pair[1]:
+            break
+    return pair
+
+
+def _as_bools(a: float, b: float) -> tuple[str, str]:
+    return str(bool(a)), str(bool(b))
+
+
+def _compare_number(value, expected, what) -> tuple[str | None, str]:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return "type", f"{what} must be a plain Python number; it is {_kind(value)}."
+    if isinstance(expected, int) and isinstance(value, float):
+        return "type", f"{what} must be an int; it is the float {value!r}."
+    if isinstance(expected, float):
+        near = math.isclose(value, expected, rel_tol=FLOATS, abs_tol=FLOATS)
+        pair = apart(value, expected)
+    else:
+        near, pair = value == expected, (f"{value:,}", f"{expected:,}")
+    return (None, "") if near else ("value", f"{what} is {pair[0]}; expected {pair[1]}.")
+
+
+def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:
+    """Elementwise: |a − b| ≤ tolerance · (1 + |b|), infinities and NaN only to themselves."""
+    near = (a - b).abs() <= tolerance * (1 + b.abs())
+    return torch.where(a.isfinite() & b.isfinite(), near, (a == b) | (a.isnan() & b.isnan()))
+
+
+def _fields(like: tuple) -> tuple[str, ...]:
+    return getattr(like, "_fields", None) or tuple(str(i) for i in range(len(like)))
+
+
+def _kind(value) -> str:
+    if value is None:
+        return "None"
+    if isinstance(value, tuple | list):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, torch.Tensor):
+        return f"a tensor of shape {tuple(value.shape)}"
+    if isinstance(value, bool | str):
+        return "a bool" if isinstance(value, bool) else "a text"
+    return f"of type {type(value).__name__}"
+
+
+def _index(where: torch.Tensor) -> list[int]:
+    return where.nonzero()[0].tolist()
+
+
+def _at(x: torch.Tensor, index: list[int]) -> float:
+    return float(x[tuple(index)])
