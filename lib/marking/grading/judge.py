@@ -16,12 +16,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
+from marking.compare import compare
 from marking.diagnosis import DTYPES
 from marking.exercise import Case, Exercise, suite
 from marking.grading import forbidden, wire
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 from marking.grading.verdict import STATUSES, Result, printable, verdict
-from marking.compare import compare
 from marking.outcome import Outcome
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
