@@ -8,26 +8,7 @@ shape, size or device).
 import torch
 from torch import Tensor
 
-
-def require_floating(**tensors: Tensor) -> None:
-    """Every argument is a floating-point tensor; all have one dtype and one device."""
-    first_name, first = next(iter(tensors.items()))
-    for name, x in tensors.items():
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
-        if not x.is_floating_point():
-            raise TypeError(
-                f"{name} is {x.dtype}; give a floating-point tensor, for example {name}.float()."
-            )
-        if x.dtype != first.dtype:
-            raise TypeError(
-                f"{first_name} is {first.dtype} and {name} is {x.dtype}; convert both to one dtype."
-            )
-        if x.device != first.device:
-            raise ValueError(
-                f"{first_name} is on {first.device} and {name} is on {x.device}; "
-                "move both to one device."
-            )
+from clearhead._checks import require_floating
 
 
 def require_qkv(q: Tensor, k: Tensor, v: Tensor, *, grouped: bool = False) -> None:
@@ -120,15 +101,3 @@ def _require_fits(name: str, x: Tensor, q: Tensor, k: Tensor) -> None:
         raise ValueError(
             f"{name} is on {x.device} and q is on {q.device}; move {name} with .to(q.device)."
         )
-
-
-def require_integer(least: int, **values: int) -> None:
-    """Every argument is an integer of at least `least`."""
-    for name, value in values.items():
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise TypeError(
-                f"{name} is a {type(value).__name__} ({value!r}); give an integer of {least} "
-                "or more."
-            )
-        if value < least:
-            raise ValueError(f"{name} is {value}; give an integer of {least} or more.")

@@ -32,7 +32,7 @@ bound; their Theorem 2 counts what a tiled kernel with a small fast memory reall
 
 from typing import NamedTuple
 
-from ._checks import require_integer
+from clearhead._checks import require_integer
 
 
 class AttentionCost(NamedTuple):

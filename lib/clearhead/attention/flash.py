@@ -44,7 +44,9 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._checks import require_integer, require_qkv, require_scale
+from clearhead._checks import require_integer
+
+from ._checks import require_qkv, require_scale
 from .online_softmax import online_softmax_update
 
 

@@ -30,7 +30,9 @@ Equation (3): Ainslie et al., 2023, section 2.2.
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._checks import require_floating, require_integer, require_mask, require_qkv
+from clearhead._checks import require_floating, require_integer
+
+from ._checks import require_mask, require_qkv
 from .dot_product import scaled_dot_product
 
 

@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from ._checks import require_integer
+from clearhead._checks import require_integer
 
 
 def causal_mask(T: int, S: int, *, device: torch.device | str | None = None) -> Bool[Tensor, "T S"]:

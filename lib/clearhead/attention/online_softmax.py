@@ -34,7 +34,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._checks import require_floating
+from clearhead._checks import require_floating
 
 
 def online_softmax_update(

@@ -37,7 +37,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ._checks import require_floating
+from clearhead._checks import require_floating
 
 
 def rotary(

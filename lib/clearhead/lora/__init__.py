@@ -1,0 +1,61 @@
+r"""LoRA, from the best matrix of rank r to many adapters on one model.
+
+One orientation everywhere: `A` is `(R, I)`, `B` is `(O, R)`, and a weight is `(O, I)` as
+`nn.Linear` stores it; the update is `scale(alpha, r) * B @ A`.
+"""
+
+from .batched import batched_adapters, per_row
+from .count import TrainingBytes, multiply_adds, trainable_parameters, training_bytes
+from .dora import dora_fast, dora_forward, dora_weight, row_lengths
+from .double_quantisation import (
+    QuantisedScales,
+    bits_per_parameter,
+    dequantise_scales,
+    dynamic_code,
+    quantise_scales,
+)
+from .forward import forward, gradients, scale
+from .initialise import initial, initialise, pissa
+from .low_rank import best_rank_r, energy, rank_for_energy, split
+from .merge import delta, merge, unmerge
+from .nf4 import NF4, dequantise, nf4, normal_float_code, pack, quantise, unpack
+from .qlora import NF4Linear
+
+__all__ = [
+    "NF4",
+    "NF4Linear",
+    "QuantisedScales",
+    "TrainingBytes",
+    "batched_adapters",
+    "best_rank_r",
+    "bits_per_parameter",
+    "delta",
+    "dequantise",
+    "dequantise_scales",
+    "dora_fast",
+    "dora_forward",
+    "dora_weight",
+    "dynamic_code",
+    "energy",
+    "forward",
+    "gradients",
+    "initial",
+    "initialise",
+    "merge",
+    "multiply_adds",
+    "nf4",
+    "normal_float_code",
+    "pack",
+    "per_row",
+    "pissa",
+    "quantise",
+    "quantise_scales",
+    "rank_for_energy",
+    "row_lengths",
+    "scale",
+    "split",
+    "trainable_parameters",
+    "training_bytes",
+    "unmerge",
+    "unpack",
+]
