@@ -135,19 +135,29 @@ def _margin(exercise: Exercise, cases: list[Case], outcomes: list[Outcome]) -> f
 
 
 def _error(value, expected) -> float:
-    if isinstance(expected, tuple):
-        return max(_error(v, e) for v, e in zip(value, expected, strict=True))
+    if isinstance(expected, dict):
+        return max((_error(value[key], expected[key]) for key in expected), default=0.0)
+    if isinstance(expected, tuple | list):
+        pairs = zip(value, expected, strict=True)
+        return max((_error(v, e) for v, e in pairs), default=0.0)
     if isinstance(expected, torch.Tensor) and expected.is_floating_point():
-        a, b = value.detach().double(), expected.double()
-        gap = (a - b).abs() / (1 + b.abs())
-        both = a.isfinite() & b.isfinite()
-        if bool(((a != b) & ~both).any()):
-            return float("inf")
-        return float(gap[both].max()) if bool(both.any()) else 0.0
+        return _tensor_error(value, expected)
     differs = not (
         value.equal(expected) if isinstance(expected, torch.Tensor) else value == expected
     )
     return float("inf") if differs else 0.0
+
+
+def _tensor_error(value, expected: torch.Tensor) -> float:
+    """Infinite also where a part behind the first wrong one has no such shape, or is no tensor."""
+    if not isinstance(value, torch.Tensor) or value.shape != expected.shape:
+        return float("inf")
+    a, b = value.detach().double(), expected.double()
+    gap = (a - b).abs() / (1 + b.abs())
+    both = a.isfinite() & b.isfinite()
+    if bool(((a != b) & ~both).any()):
+        return float("inf")
+    return float(gap[both].max()) if bool(both.any()) else 0.0
 
 
 # An instructor's own mistakes and alternatives, from a file.
