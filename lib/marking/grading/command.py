@@ -76,18 +76,10 @@ def _collect(root: Path, assignment: str, source: Path | None) -> tuple[list, li
 
 def _expect_in_gradebook(root: Path, assignment: str) -> None:
     """Refuse before the work what the gradebook could not take after it."""
-    from nbgrader.api import MissingEntry
-
     from marking.grading.gradebook import Writer, course_config
 
     with Writer(course_config(root)) as writer:
-        try:
-            writer.book.find_assignment(assignment)
-        except MissingEntry:
-            raise CourseError(
-                f"The gradebook does not know {assignment} yet: run 'make release', or "
-                f"'nbgrader generate_assignment {assignment} --force', and then this again."
-            ) from None
+        writer.expect(assignment)
 
 
 def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> dict[str, list]:

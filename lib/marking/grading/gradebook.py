@@ -5,6 +5,7 @@ nbgrader's own preprocessors decide the scores, on rows that are read once a sub
 once a cell. Manual grades, extra credit and comments that a person has given stay.
 """
 
+import contextlib
 import logging
 import os
 import stat
@@ -17,19 +18,20 @@ from nbgrader.api import Gradebook, MissingEntry, SubmittedNotebook
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.plugins import BasePlugin
 from nbgrader.preprocessors import AssignLatePenalties
-from sqlalchemy.exc import OperationalError
 from traitlets.config import Config, PyFileConfigLoader
 
-from marking.errors import CourseError
-from marking.grading.gradebook_session import AtHand, absent, one_commit
+from marking.grading.gradebook_session import (
+    KEPT,
+    AtHand,
+    GradebookError,
+    absent,
+    explained,
+    one_commit,
+)
 from marking.grading.outputs import Verdict, fill
 from marking.grading.trusted_grade import SaveTrustedGrades, keep_timestamp
 
 CONFIG = "nbgrader_config.py"
-
-
-class GradebookError(CourseError):
-    """The gradebook cannot be written: nothing of this submission was."""
 
 
 def course_config(root: Path) -> Config:
@@ -55,6 +57,11 @@ class Writer:
     def book(self) -> Gradebook:
         return Gradebook(self.course.db_url, self.course.course_id)
 
+    def expect(self, assignment: str) -> None:
+        """Raises `GradebookError` if the gradebook cannot be read or lacks the assignment."""
+        with explained(), _known(assignment):
+            self.book.find_assignment(assignment)
+
     def __enter__(self) -> "Writer":
         return self
 
@@ -70,25 +77,14 @@ class Writer:
 
         What is already written is left alone, a person's work on it included; `regrade` writes it
         again, as `nbgrader autograde --force` does. Raises `GradebookError` if the gradebook is
-        locked, the disk full, or the assignment unknown.
+        locked or damaged, the disk full, or the assignment unknown.
         """
         notebook = nbformat.from_dict(submission.notebook)
         fill(notebook, {row.exercise: Verdict.of(row) for row in graded})
-        try:
+        with explained(submission.student), _known(submission.assignment):
             if not regrade and self._is_written(submission, notebook):
                 return
             self._rows(submission, notebook)
-        except MissingEntry:
-            raise GradebookError(
-                f"The gradebook does not know {submission.assignment}: run "
-                f"'nbgrader generate_assignment {submission.assignment} --force' first."
-            ) from None
-        except OperationalError as error:
-            self.book.db.rollback()
-            raise GradebookError(
-                f"The gradebook could not be written ({error.orig}): nothing of "
-                f"{submission.student}'s grades was. Close what uses it or make room; run again."
-            ) from None
         self._file(submission, notebook)
 
     def _path(self, submission) -> Path:
@@ -99,7 +95,10 @@ class Writer:
     def _is_written(self, submission, notebook) -> bool:
         """The same notebook lies there, and its rows and time of submission are in the book."""
         path = self._path(submission)
-        if not path.is_file() or path.read_text(encoding="utf-8") != _text(notebook):
+        try:
+            if path.read_text(encoding="utf-8") != _text(notebook):
+                return False
+        except (OSError, UnicodeDecodeError):  # not there, or half of something
             return False
         try:
             sent = self.book.find_submission(submission.assignment, submission.student)
@@ -116,7 +115,6 @@ class Writer:
         student, assignment = submission.student, submission.assignment
         book, when = self.book, self._when(submission)
         with one_commit(book):
-            book.find_assignment(assignment)
             book.update_or_create_student(student)
             known = {"timestamp": when} if when else {}
             sent = book.update_or_create_submission(assignment, student, **known)
@@ -149,6 +147,7 @@ class Writer:
         path = self._path(submission)
         fresh = path.with_suffix(".new")
         try:
+            keep_timestamp(self.course, submission.student, submission.assignment)
             path.parent.mkdir(parents=True, exist_ok=True)
             fresh.unlink(missing_ok=True)
             fresh.write_text(_text(notebook), encoding="utf-8")
@@ -156,8 +155,24 @@ class Writer:
             fresh.chmod(stat.S_IRUSR | stat.S_IRGRP | stat.S_IROTH | shared)
             os.replace(fresh, path)
         except OSError as error:
-            raise GradebookError(f"{path.name} was not written: {error.strerror}.") from None
-        keep_timestamp(self.course, submission.student, submission.assignment)
+            with contextlib.suppress(OSError):
+                fresh.unlink(missing_ok=True)
+            raise GradebookError(
+                f"The graded notebook of {submission.student} was not written: {error.strerror}. "
+                f"{KEPT}"
+            ) from None
+
+
+@contextlib.contextmanager
+def _known(assignment: str):
+    """An assignment, or a cell of it, that the gradebook lacks becomes one sentence."""
+    try:
+        yield
+    except MissingEntry:
+        raise GradebookError(
+            f"The gradebook does not know {assignment} as it is now: run 'make release', or "
+            f"'nbgrader generate_assignment {assignment} --force', and then this again."
+        ) from None
 
 
 def _text(notebook) -> str:

@@ -13,6 +13,7 @@ from nbgrader.coursedir import CourseDirectory
 from traitlets.config import Config
 
 from marking.errors import CourseError
+from marking.grading.gradebook_session import explained
 from marking.grading.outputs import UNBOXED
 
 WAITS = "Part of it waits for a person; these are the points so far."
@@ -70,9 +71,10 @@ class Row:
 
 
 def rows(config: Config, assignment: str) -> list[Row]:
-    """Every submission of an assignment, by student. Raises `ExportError` if there is none."""
+    """Every submission of an assignment, by student. Raises `ExportError` if there is none, and
+    `GradebookError` if the gradebook cannot be read."""
     course = CourseDirectory(config=config)
-    with Gradebook(course.db_url, course.course_id) as book:
+    with explained(), Gradebook(course.db_url, course.course_id) as book:
         try:
             book.find_assignment(assignment)
         except MissingEntry:

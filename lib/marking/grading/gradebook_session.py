@@ -5,10 +5,48 @@ stand-in for the gradebook that has the rows at hand, so that what it decides is
 """
 
 import contextlib
-import warnings
+import logging
+import sqlite3
 
-from nbgrader.api import Gradebook, MissingEntry, SubmittedNotebook
-from sqlalchemy.exc import SAWarning
+from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, SubmittedNotebook
+from sqlalchemy.exc import SQLAlchemyError
+
+from marking.errors import CourseError
+from marking.grading.store import FULL, HELD
+
+REASONS = {
+    sqlite3.SQLITE_FULL: FULL,
+    sqlite3.SQLITE_IOERR: FULL,
+    sqlite3.SQLITE_BUSY: HELD,
+    sqlite3.SQLITE_LOCKED: HELD,
+    sqlite3.SQLITE_READONLY: "it may not be written: see its owner and its permissions",
+    sqlite3.SQLITE_CANTOPEN: "it cannot be opened: see its folder, and whether there is room",
+    sqlite3.SQLITE_CORRUPT: "it is damaged: put a copy of it in its place",
+    sqlite3.SQLITE_NOTADB: "it is no gradebook: put a copy of it in its place",
+}
+NBGRADERS_LOG = logging.getLogger("tornado.application")  # it logs the trace of what it raises
+KEPT = "What was graded is kept; the same command goes on from there."
+
+
+class GradebookError(CourseError):
+    """The gradebook cannot be read or written: nothing of this submission was."""
+
+
+@contextlib.contextmanager
+def explained(whose: str = ""):
+    """What the database says becomes one sentence; `whose` grades are not in it."""
+    before, NBGRADERS_LOG.disabled = NBGRADERS_LOG.disabled, True
+    try:
+        yield
+    except (SQLAlchemyError, InvalidEntry) as error:
+        cause = error if isinstance(error, SQLAlchemyError) else error.__context__
+        said = getattr(cause, "orig", None) or cause
+        code = getattr(said, "sqlite_errorcode", 0) & 0xFF
+        reason = REASONS.get(code) or str(said).partition("\n")[0]
+        none = f" Nothing of {whose}'s grades was written." if whose else ""
+        raise GradebookError(f"The gradebook cannot be used: {reason}.{none} {KEPT}") from None
+    finally:
+        NBGRADERS_LOG.disabled = before
 
 
 class AtHand:
@@ -47,8 +85,7 @@ def one_commit(book: Gradebook):
     session = book.db()
     session.commit = session.flush
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SAWarning)  # of nbgrader's own way to add a submission
+        with session.no_autoflush:  # nbgrader reads while it adds, and half of it would be flushed
             yield
         del session.commit
         session.commit()

@@ -25,11 +25,12 @@ REPLACE = "status = excluded.status, body = excluded.body"
 ONLY_FAULTS = " WHERE rows.status = 'our fault'"
 
 FULL = "the disk is full or a limit on file size was reached: free some space"
+HELD = "another program holds it: wait for it or close it"
 REASONS = {
     sqlite3.SQLITE_FULL: FULL,
     sqlite3.SQLITE_IOERR: FULL,
-    sqlite3.SQLITE_BUSY: "another program holds it: wait for it or close it",
-    sqlite3.SQLITE_LOCKED: "another program holds it: wait for it or close it",
+    sqlite3.SQLITE_BUSY: HELD,
+    sqlite3.SQLITE_LOCKED: HELD,
     sqlite3.SQLITE_CORRUPT: "it is damaged: move it away, and everything is graded again",
     sqlite3.SQLITE_NOTADB: "it is no results file: move it away, and everything is graded again",
     sqlite3.SQLITE_READONLY: "it may not be written: see its owner and its permissions",

@@ -1,0 +1,175 @@
+"""The gradebook on a full disk, or held by another program: a sentence, and nothing is lost."""
+
+import contextlib
+import errno
+import resource
+import shutil
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
+
+from tests.marking.nbgrader_course import NAME
+
+from marking.grading import gradebook, gradebook_rows
+from marking.grading.gradebook_session import GradebookError
+
+pytestmark = pytest.mark.bubblewrap
+GRADE = ["-m", "marking", "grade", NAME, "--workers", "1"]
+
+
+@pytest.fixture
+def ungraded(written_course, sent_course, tmp_path):
+    """Everything is graded and nothing of it is in the gradebook yet."""
+    made = sent_course.copied(tmp_path / "course")
+    shutil.copy(written_course.folder / "_grading" / "results.db", made.folder / "_grading")
+    return made
+
+
+def grade(course, *, room: int | None = None) -> subprocess.CompletedProcess:
+    """`clearhead grade` in a process whose files may not grow beyond `room` bytes."""
+
+    def limit():
+        if room is not None:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (room, resource.RLIM_INFINITY))
+
+    return subprocess.run(
+        [sys.executable, *GRADE],
+        cwd=course.folder,
+        env=course.environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        preexec_fn=limit,
+    )
+
+
+@contextlib.contextmanager
+def held(course, how: str = "exclusive"):
+    """Another program holds the gradebook; "immediate" still lets others read it."""
+    holder = sqlite3.connect(course.folder / "_grading" / "gradebook.db")
+    holder.execute(f"begin {how}")
+    try:
+        yield
+    finally:
+        holder.close()
+
+
+def one_sentence(run: subprocess.CompletedProcess) -> str:
+    assert run.returncode == 1, run.stdout + run.stderr
+    said = " ".join(run.stderr.split())
+    assert said.startswith("The gradebook cannot be used: ") and "Traceback" not in said, said
+    assert said.endswith("the same command goes on from there.")
+    return said
+
+
+def test_a_disk_that_fills_up_under_the_gradebook_costs_a_sentence(ungraded, written_course):
+    book = ungraded.folder / "_grading" / "gradebook.db"
+    said = one_sentence(grade(ungraded, room=book.stat().st_size + 8192))
+    assert "the disk is full" in said and "'s grades was written" in said
+    there = ungraded.rows()
+    assert 0 < len(there) < len(written_course.rows()), "it was full in the middle"
+    assert there.items() <= written_course.rows().items(), "no submission is half written"
+    again = grade(ungraded)
+    assert (again.returncode, again.stderr) == (0, ""), "no warning of the database's either"
+    assert "0 answers graded" in again.stdout
+    assert ungraded.rows() == written_course.rows()
+
+
+def test_a_gradebook_that_is_held_before_the_start_costs_a_sentence(ungraded, written_course):
+    with held(ungraded):
+        assert "another program holds it" in one_sentence(grade(ungraded))
+    assert ungraded.rows() == {}
+    assert grade(ungraded).returncode == 0
+    assert ungraded.rows() == written_course.rows()
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Nobody waits five seconds for a lock."""
+    make = gradebook.Gradebook
+
+    def book(url, *more):
+        return make(f"{url}?timeout=0.1", *more)
+
+    for module in (gradebook, gradebook_rows):
+        monkeypatch.setattr(module, "Gradebook", book)
+
+
+def test_a_gradebook_that_is_held_cannot_be_exported_and_says_so(course_copy, impatient):
+    config = gradebook.course_config(course_copy.folder)
+    with held(course_copy), pytest.raises(GradebookError, match="another program holds it"):
+        gradebook_rows.rows(config, NAME)
+    assert gradebook_rows.rows(config, NAME)
+
+
+@pytest.mark.parametrize("how", ["exclusive", "immediate"])
+def test_a_new_student_in_a_held_gradebook_is_a_sentence_and_no_log(
+    ungraded, impatient, caplog, how
+):
+    with held(ungraded, how), pytest.raises(GradebookError, match="another program holds it"):
+        ungraded.write_again("warns")
+    assert not caplog.records and ungraded.rows() == {}
+    gradebook.close()
+    ungraded.write_again("warns")
+    assert list(ungraded.rows()) == ["warns"]
+
+
+@pytest.mark.parametrize("damage", [b"these are somebody's notes" * 400, None])
+def test_a_damaged_gradebook_is_a_sentence_and_is_left_alone(ungraded, damage):
+    path = ungraded.folder / "_grading" / "gradebook.db"
+    whole = path.read_bytes()
+    path.write_bytes(damage or whole[:4096] + b"\xff" * (len(whole) - 4096))
+    before = path.read_bytes()
+    with pytest.raises(GradebookError, match="put a copy of it in its place"):
+        ungraded.write_again("warns")
+    gradebook.close()
+    assert path.read_bytes() == before
+
+
+def test_a_notebook_that_does_not_fit_is_written_the_next_time(ungraded, monkeypatch):
+    write = Path.write_text
+
+    def half(self, text, *more, **how):
+        if self.suffix == ".new":
+            write(self, text[:500], *more, **how)
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, text, *more, **how)
+
+    folder = ungraded.folder / "_grading" / "autograded" / "warns" / NAME
+    with monkeypatch.context() as full:
+        full.setattr(Path, "write_text", half)
+        with pytest.raises(GradebookError, match=r"of warns was not written: No space left"):
+            ungraded.write_again("warns")
+    assert list(folder.glob("*.ipynb")) == [] and list(folder.glob("*.new")) == []
+    ungraded.write_again("warns")
+    assert ungraded.graded("warns").cells
+
+
+def test_the_time_of_submission_that_does_not_fit_is_written_the_next_time(ungraded, monkeypatch):
+    write = Path.write_text
+
+    def full(self, text, *more, **how):
+        if self.name == "timestamp.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(self, text, *more, **how)
+
+    folder = ungraded.folder / "_grading" / "autograded" / "late" / NAME
+    with monkeypatch.context() as disk:
+        disk.setattr(Path, "write_text", full)
+        with pytest.raises(GradebookError, match="late was not written"):
+            ungraded.write_again("late")
+    ungraded.write_again("late")
+    assert (folder / "timestamp.txt").is_file()
+
+
+def test_a_graded_notebook_that_is_no_text_is_written_anew(course_copy):
+    path = course_copy.folder / "_grading" / "autograded" / "warns" / NAME / f"{NAME}.ipynb"
+    path.chmod(0o644)
+    path.write_bytes(b"\xff\xfe half of a notebook")
+    course_copy.write_again("warns")
+    assert course_copy.graded("warns").cells
