@@ -83,6 +83,15 @@ def test_the_rows_of_a_batch_come_round_in_order(model):
     assert first == pytest.approx(expected, abs=1e-6)
 
 
+def test_the_watcher_sees_every_number_of_steps_and_changes_nothing(model):
+    ids, labels = encode_chats(Letters(), CHATS)
+    seen, start = [], {name: x.clone() for name, x in model.state_dict().items()}
+    given = {"learning_rate": 1e-2, "steps": 3, "batch": 1}
+    watched = fine_tune(model, ids, labels, **given, watch=seen.append)
+    model.load_state_dict(start)
+    assert seen == [0, 1, 2, 3] and watched == fine_tune(model, ids, labels, **given)
+
+
 def test_a_model_in_which_everything_is_frozen_is_refused(model):
     model.requires_grad_(False)
     with pytest.raises(ValueError, match="apply LoRA first"):

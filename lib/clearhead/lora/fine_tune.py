@@ -20,7 +20,7 @@ same ids again as labels. Rows are filled up at the right, which a causal model 
 positions alone; the logits of the questions would be computed for nothing. Sums are in fp32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -88,10 +88,12 @@ def fine_tune(
     learning_rate: float,
     steps: int,
     batch: int,
+    watch: Callable[[int], object] | None = None,
 ) -> list[float]:
     """Train what requires a gradient, in place, and return the loss before each step.
 
-    AdamW without weight decay; `batch` rows a step, in the order given, round and round. Raises
+    AdamW without weight decay; `batch` rows a step, in the order given, round and round. `watch` is
+    called with the number of steps done, from 0 to `steps`, to measure on the way. Raises
     `ValueError` when nothing in the model requires a gradient.
     """
     require_integer(1, steps=steps, batch=batch)
@@ -101,13 +103,16 @@ def fine_tune(
         raise ValueError("no parameter requires a gradient: apply LoRA first, or unfreeze some.")
     optimiser = torch.optim.AdamW(trained, lr=learning_rate, weight_decay=0.0)
     losses = []
+    watch = watch or (lambda done: None)
     for step in range(steps):
+        watch(step)
         rows = (torch.arange(batch, device=ids.device) + step * batch) % len(ids)
         loss = answer_loss(model, ids[rows], labels[rows])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         losses.append(loss.item())
+    watch(steps)
     return losses
 
 
