@@ -3,9 +3,13 @@ r"""Refuse a rank, a pair of factors or a name that does not fit, in one sentenc
 Each function returns nothing and raises `TypeError` or `ValueError`; nothing has changed by then.
 """
 
-from torch import Tensor
+from collections.abc import Iterable
+
+from torch import Tensor, nn
 
 from clearhead._checks import require_finite, require_floating, require_integer
+
+INITS = ("kaiming", "gaussian", "pissa")
 
 
 def require_rank(r: int, out_features: int, in_features: int) -> None:
@@ -52,3 +56,37 @@ def require_factors(
         raise ValueError(
             f"Given {given} for {out_features} output features; expected B ({out_features}, R)."
         )
+
+
+def require_new_name(name: str, known: Iterable[str]) -> None:
+    """`name` can be given to an adapter: a string that is free and can be part of a dotted name."""
+    if not isinstance(name, str):
+        raise TypeError(f"The name is a {type(name).__name__} ({name!r}); give a string.")
+    if name in known:
+        raise ValueError(
+            f"There is an adapter {name!r} already; give another name (known: {listed(known)})."
+        )
+    if not name or "." in name or hasattr(nn.ModuleDict, name):
+        raise ValueError(f"{name!r} can't be the name of an adapter; give one such as 'pirate'.")
+
+
+def require_known_name(name: str | None, known: Iterable[str]) -> None:
+    """`name` is the name of an adapter, or None for the base alone."""
+    if name is not None and name not in known:
+        raise ValueError(f"There is no adapter {name!r}; known: {listed(known)}.")
+
+
+def require_options(alpha: float, init: str, dropout: float) -> None:
+    """What an adapter is made with, apart from its rank."""
+    require_finite(alpha=alpha, dropout=dropout)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; give a number from 0 to less than 1.")
+    if init not in INITS:
+        raise ValueError(f"init is {init!r}; give one of {listed(INITS)}.")
+    if init == "pissa" and alpha <= 0:
+        raise ValueError(f"alpha is {alpha}; PiSSA divides by the scale, so give a positive one.")
+
+
+def listed(names: Iterable[str]) -> str:
+    """'a', 'b' and so on, or 'none'."""
+    return ", ".join(map(repr, names)) or "none"

@@ -109,7 +109,7 @@ def _require_layer(x, weight, A, B, alpha, bias) -> None:
             f"Given x {tuple(x.shape)} and weight {tuple(weight.shape)}; expected (…, I) and "
             "(O, I) with one I."
         )
-    O, I = weight.shape  # noqa: E741
+    O, I = weight.shape
     require_factors(A, B, alpha, out_features=O, in_features=I)
     if bias is not None:
         require_floating(x=x, bias=bias)
