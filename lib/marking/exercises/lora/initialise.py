@@ -39,7 +39,7 @@ def rank_one(draw):
 
 
 def many_inputs(draw):
-    return _inputs(draw, draw.size(3, 5, small=2), draw.size(40, 90, small=4), draw.size(2, 9))
+    return _inputs(draw, draw.size(2, 4), draw.size(40, 90, small=4), draw.size(4, 9))
 
 
 def as_large_as_the_layer(draw):
