@@ -32,7 +32,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead.attention._checks import require_floating
+from clearhead._checks import require_finite, require_floating
+
+from .forward import forward, scale
 
 
 def per_row(
@@ -48,14 +50,10 @@ def per_row(
     Raises `TypeError` for a wrong dtype and `ValueError` for shapes that do not fit or an adapter
     that is not there.
     """
-    _require_batch(x, weight, A, B, which)
-    s = alpha / A.shape[1]
+    _require_batch(x, weight, A, B, alpha, which)
     rows = []
     for row, n in zip(x, which.tolist(), strict=True):
-        y = row @ weight.mT
-        if n >= 0:
-            y = y + s * (row @ A[n].mT @ B[n].mT)
-        rows.append(y)
+        rows.append(row @ weight.mT if n < 0 else forward(row, weight, A[n], B[n], alpha))
     return torch.stack(rows) if rows else x.new_zeros(*x.shape[:-1], len(weight))
 
 
@@ -72,18 +70,21 @@ def batched_adapters(
     A row without an adapter borrows the first one and is set back to zero before the sum, so that
     the shapes do not depend on the data. Raises as `per_row` does.
     """
-    _require_batch(x, weight, A, B, which)
+    _require_batch(x, weight, A, B, alpha, which)
     y = x @ weight.mT
     if len(A) == 0:
         return y
     mine = which.clamp(min=0)
     hidden = torch.bmm(x, A[mine].mT)  # B T R
     update = torch.bmm(hidden, B[mine].mT).masked_fill((which < 0)[:, None, None], 0.0)
-    return torch.add(y, update, alpha=alpha / A.shape[1])
+    return torch.add(y, update, alpha=scale(alpha, A.shape[1]))
 
 
-def _require_batch(x: Tensor, weight: Tensor, A: Tensor, B: Tensor, which: Tensor) -> None:
+def _require_batch(
+    x: Tensor, weight: Tensor, A: Tensor, B: Tensor, alpha: float, which: Tensor
+) -> None:
     require_floating(x=x, weight=weight, A=A, B=B)
+    require_finite(alpha=alpha)
     if (x.ndim, weight.ndim, A.ndim, B.ndim) != (3, 2, 3, 3):
         raise ValueError(
             f"Given x {tuple(x.shape)}, weight {tuple(weight.shape)}, A {tuple(A.shape)}, "

@@ -54,7 +54,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from clearhead.attention._checks import require_floating
+from clearhead._checks import require_floating
+
+from ._checks import require_factors, require_matrix
+from .forward import scale
 
 
 def dora_weight(
@@ -70,10 +73,10 @@ def dora_weight(
 
     Raises `TypeError` for a wrong dtype and `ValueError` for shapes that do not fit.
     """
-    _require_factors(weight, A, B, magnitude)
+    _require_layer(weight, A, B, magnitude, alpha)
     precise = torch.promote_types(weight.dtype, torch.float32)
-    update = _scale(alpha, A, rank_stabilized) * (B.to(precise) @ A.to(precise))
-    V = weight.to(precise) + update  # O I
+    s = scale(alpha, len(A), rank_stabilized=rank_stabilized)
+    V = weight.to(precise) + s * (B.to(precise) @ A.to(precise))  # O I
     lengths = torch.linalg.vector_norm(V, dim=1).detach()  # a constant to the gradient
     return (_per_length(magnitude.to(precise), lengths)[:, None] * V).to(weight.dtype)
 
@@ -94,7 +97,7 @@ def dora_forward(
     Raises `TypeError` for a wrong dtype and `ValueError` for shapes that do not fit.
     """
     merged = dora_weight(weight, A, B, magnitude, alpha, rank_stabilized=rank_stabilized)
-    _require_input(x, weight)
+    _require_input(x, weight, bias)
     return F.linear(x, merged, bias)
 
 
@@ -113,11 +116,12 @@ def dora_fast(
 
     Raises as `dora_forward` does.
     """
-    _require_factors(weight, A, B, magnitude)
-    _require_input(x, weight)
+    _require_layer(weight, A, B, magnitude, alpha)
+    _require_input(x, weight, bias)
     lengths = row_lengths(weight, A, B, alpha, rank_stabilized=rank_stabilized)
     factor = _per_length(magnitude.to(lengths.dtype), lengths).to(x.dtype)  # O
-    y = F.linear(x, weight) + _scale(alpha, A, rank_stabilized) * F.linear(F.linear(x, A), B)
+    s = scale(alpha, len(A), rank_stabilized=rank_stabilized)
+    y = F.linear(x, weight) + s * F.linear(F.linear(x, A), B)
     return y * factor if bias is None else torch.addcmul(bias, y, factor)
 
 
@@ -137,7 +141,7 @@ def row_lengths(
     """
     precise = torch.promote_types(weight.dtype, torch.float32)
     A, B = A.to(precise), B.to(precise)
-    s = _scale(alpha, A, rank_stabilized)
+    s = scale(alpha, len(A), rank_stabilized=rank_stabilized)
     own = torch.linalg.vector_norm(weight, dim=1, dtype=precise).square()
     cross = (weight @ A.to(weight.dtype).mT).to(precise)  # O R
     return (own + (B * (2 * s * cross + s**2 * (B @ (A @ A.mT)))).sum(1)).clamp(min=0).sqrt()
@@ -149,30 +153,23 @@ def _per_length(magnitude: Tensor, lengths: Tensor) -> Tensor:
     return (magnitude / lengths.masked_fill(empty, 1.0)).masked_fill(empty, 0.0)
 
 
-def _scale(alpha: float, A: Tensor, rank_stabilized: bool) -> float:
-    r = A.shape[0]
-    return alpha / (r**0.5 if rank_stabilized else r)
-
-
-def _require_factors(weight: Tensor, A: Tensor, B: Tensor, magnitude: Tensor) -> None:
-    for name, tensor in (("weight", weight), ("A", A), ("B", B), ("magnitude", magnitude)):
-        require_floating(**{name: tensor})
-    O, I = weight.shape  # noqa: E741
-    R = A.shape[0]
-    shapes = {"A": A.shape, "B": B.shape, "magnitude": magnitude.shape}
-    wanted = {"A": (R, I), "B": (O, R), "magnitude": (O,)}
-    for name, shape in shapes.items():
-        if tuple(shape) != wanted[name]:
-            raise ValueError(
-                f"{name} has shape {tuple(shape)}; with weight {(O, I)} and rank {R} it must be "
-                f"{wanted[name]}."
-            )
-
-
-def _require_input(x: Tensor, weight: Tensor) -> None:
-    require_floating(x=x)
-    if x.shape[-1] != weight.shape[1]:
+def _require_layer(weight: Tensor, A: Tensor, B: Tensor, magnitude: Tensor, alpha: float) -> None:
+    require_matrix(weight=weight)
+    require_factors(A, B, alpha, out_features=weight.shape[0], in_features=weight.shape[1])
+    require_floating(magnitude=magnitude)
+    if magnitude.shape != weight.shape[:1]:
         raise ValueError(
-            f"x has shape {tuple(x.shape)} and weight {tuple(weight.shape)}; the last axis of x "
-            "must be the second of weight."
+            f"magnitude has shape {tuple(magnitude.shape)}; give one number for each of the "
+            f"{weight.shape[0]} rows of weight."
         )
+
+
+def _require_input(x: Tensor, weight: Tensor, bias: Tensor | None) -> None:
+    require_floating(x=x, weight=weight, **({} if bias is None else {"bias": bias}))
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ValueError(
+            f"Given x {tuple(x.shape)} and weight {tuple(weight.shape)}; expected (…, I) and "
+            "(O, I)."
+        )
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise ValueError(f"bias has shape {tuple(bias.shape)}; expected ({weight.shape[0]},).")

@@ -32,7 +32,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from clearhead.attention._checks import require_floating, require_integer
+from clearhead._checks import require_floating, require_integer
 
 
 class QuantisedScales(NamedTuple):

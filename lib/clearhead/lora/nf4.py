@@ -9,8 +9,8 @@ a_b = \max_{i \in b} |w_i|, \qquad k_i = \arg\min_k \left| \frac{w_i}{a_b} - c_k
 $$
 
 **The code points** are quantiles of the normal distribution, because the weights of a trained layer
-look normal: each then serves about equally many weights. With $\Phi^{-1}$ the normal quantile
-function and $p_{\max} = 1 - \tfrac{1}{2}(\tfrac{1}{32} + \tfrac{1}{30}) = 0.9677$,
+look normal: the idea is that each then serves equally many weights. With $\Phi^{-1}$ the normal
+quantile function and $p_{\max} = 1 - \tfrac{1}{2}(\tfrac{1}{32} + \tfrac{1}{30}) = 0.9677$,
 
 $$
 c = \frac{1}{\Phi^{-1}(p_{\max})} \Big\{
@@ -22,6 +22,10 @@ with $p$ evenly spaced from $p_{\max}$ towards ½, ½ itself left out. Zero is a
 weight of zero stays zero. That leaves an odd fifteen for the two signs: the positive side has one
 more. `normal_float_code()` computes (2); `NF4` is the table in use, which agrees with it to 2e-7.
 
+Equal shares it does not reach. Equation (2) puts 1 at $\Phi^{-1}(p_{\max}) = 1.85$ standard
+deviations, but the largest of 64 normal weights is near 2.6. After the division by $a_b$ the
+weights crowd towards 0: the points beside it serve five times as many as those at the ends.
+
 **Shapes.** `values` is `(N,)`: flatten a matrix row by row first. The indices are `(N,)` and the
 largest values `(⌈N/64⌉,)`: the last block may be short. Two indices fit in one byte (`pack`).
 
@@ -32,14 +36,14 @@ largest values `(⌈N/64⌉,)`: the last block may be short. Two indices fit in 
 code points takes the lower one. 16-bit input is quantised in fp32, fp64 in fp64.
 
 **Source.** Dettmers et al., 2023 (QLoRA), section 3 and appendix E; (2) is `create_normal_map` of
-bitsandbytes, whose table `NF4` repeats.
+bitsandbytes, whose table `NF4` repeats; Yoshida, 2023, on the shares.
 """
 
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from clearhead.attention._checks import require_floating, require_integer
+from clearhead._checks import require_floating, require_integer
 
 NF4 = (
     *(-1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453),
