@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 
 import pytest
@@ -9,12 +10,13 @@ import pytest
 pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
 
 from bs4 import BeautifulSoup
-from nbformat.v4 import new_code_cell, new_notebook, new_output, new_raw_cell
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output, new_raw_cell
 from PIL import Image, PngImagePlugin
-from tests.plugin_requirements import chromium
+from tests.plugin_requirements import ROOT, chromium
 
 from marking.grading import feedback
 
+EXERCISES = ROOT / "chapters" / "exercises"
 HOSTILE = [
     "<script>alert(1)</script>",
     "<ScRiPt src=//evil.example/x.js></sCrIpT >",
@@ -42,13 +44,31 @@ HOSTILE = [
     "`<script>alert(1)</script>` and\n\n    <script>alert(1)</script>",
     "<!-- <script>alert(1)</script> --><![CDATA[<script>alert(1)</script>]]>",
     "<noscript><p title='</noscript><img src=x onerror=alert(1)>'></noscript>",
+    "$\\text{<script>alert(1)</script><img src=x onerror=alert(1)>}$",
+    "$\\text{&lt;script&gt;alert(1)&lt;/script&gt;}$",
+    "$\\style{background:url(//evil.example/x)}{y}$ $\\class{x}{y}$ $\\id{x}{y}$",
+    "$\\href{//evil.example}{x}$ $\\color{red}{x}$ $\\hspace{99999em}x$",
+    '![$\\text{" onerror=alert(1) x="}$](data:image/png;base64,x)',
+    '[x](https://a.example/$\\text{"onclick=alert(1)}$ "$\\text{\' onclick=alert(1)}$")',
+    '# $\\text{" onclick=alert(1) }$',
+    "\\begin{align}\\text{<style>*{background:url(//evil.example/x)}</style>}\\end{align}",
+    "<math><mi onclick=alert(1)>x</mi></math>",
 ]
+FORMULA = set(
+    "math mrow mi mn mo ms mtext mspace mfrac msqrt mroot msub msup msubsup munder mover "
+    "munderover mmultiscripts mprescripts none mtable mtr mtd mstyle mpadded mphantom".split()
+)
 
 
 def assert_harmless(page: str) -> None:
     soup = BeautifulSoup(page, "html.parser")
     names = {tag.name for tag in soup.find_all()}
-    assert not names & set("script iframe object embed link base form svg math video audio".split())
+    assert not names & set("script iframe object embed link base form svg video audio".split())
+    for part in soup.find_all("math"):
+        for tag in [part, *part.find_all()]:
+            assert tag.name in FORMULA, tag
+            assert all(re.fullmatch(r"[-\w.]{1,12}", value) for value in tag.attrs.values()), tag
+            assert not set(tag.attrs) & {"href", "style", "class", "id", "mathcolor"}, tag
     for tag in soup.find_all():
         assert not [name for name in tag.attrs if name.startswith("on")], tag
         for name in ("src", "data", "action", "poster", "srcset", "background"):
@@ -78,6 +98,59 @@ def test_ordinary_markdown_is_still_formatted():
     soup = BeautifulSoup(page, "html.parser")
     assert {"h1", "li", "strong", "table", "td", "code"} <= {tag.name for tag in soup.find_all()}
     assert "https://a.example" in [link["href"] for link in soup.find_all("a")]
+
+
+READ = {
+    r"$x_i^2$": "x i 2",
+    r"$\frac{q \cdot k}{\sqrt{D}}$": "q · k D",
+    r"$$\operatorname{softmax}(QK^\top)$$": "softmax ( Q K ⊤ )",
+    r"\begin{aligned}a &= b \\ c &= d\end{aligned}": "a = b c = d",
+    r"$a < b$": "a < b",
+}
+
+
+@pytest.mark.parametrize("tex", READ)
+def test_a_formula_is_mathml(tex):
+    soup = BeautifulSoup(shown(f"Before {tex} after"), "html.parser")
+    block = tex.startswith(("$$", "\\"))
+    assert soup.math["display"] == ("block" if block else "inline")
+    assert soup.math.get_text(" ").split() == READ[tex].split()
+    assert soup.text.startswith("Before ") and soup.text.strip().endswith(" after")
+
+
+DOUBTFUL = [
+    r"$\unheard{x}$",
+    r"$\frac$",
+    "$" + "x" * 2001 + "$",
+    "$" + "x^{" * 600 + "}" * 600 + "$",
+]
+
+
+@pytest.mark.parametrize("tex", DOUBTFUL)
+def test_a_formula_that_is_not_understood_stays_as_it_was_typed(tex):
+    soup = BeautifulSoup(shown(f"Before {tex} after"), "html.parser")
+    assert soup.math is None and soup.text.strip() == f"Before {tex} after"
+
+
+def test_a_cell_of_thousands_of_formulas_is_shown():
+    soup = BeautifulSoup(shown("$x$ " * 3000), "html.parser")
+    assert len(soup.find_all("math")) == 500 and soup.text.count("x") == 3000
+
+
+@pytest.mark.parametrize("path", sorted(EXERCISES.glob("*/*.ipynb")), ids=lambda path: path.stem)
+def test_every_formula_of_ours_is_understood(path):
+    cells = json.loads(path.read_text("utf-8"))["cells"]
+    page = "".join(shown("".join(c["source"])) for c in cells if c["cell_type"] == "markdown")
+    assert "<math" in page
+    left = BeautifulSoup(page, "html.parser")
+    for code in left.find_all(["code", "pre", "math"]):
+        code.decompose()
+    assert "\\" not in left.text and "$" not in left.text
+
+
+def test_a_picture_that_is_not_attached_costs_nothing_else():
+    soup = BeautifulSoup(shown("![x](attachment:nowhere.png) and **more**"), "html.parser")
+    assert soup.strong.text == "more" and not soup.img.get("src")
 
 
 def picture(kind: str = "PNG") -> str:
@@ -181,3 +254,37 @@ def test_chromium_asks_nobody_for_anything_and_runs_no_script(graded_course):
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert dialogs == []
     assert refused == [], "the page asks for nothing that its policy must refuse"
+
+
+FORMULAS = r"""
+In a line $x_i^2$, and by itself:
+
+$$\operatorname{softmax}\left(\frac{Q K^\top}{\sqrt{D}}\right) V$$
+
+\begin{align}a &= b \\ c &= d\end{align}
+"""
+PLACES = """() => {
+    const at = (name) => document.querySelector(name).getBoundingClientRect().toJSON();
+    return {math: at("math"), above: at("mfrac > :first-child"), below: at("mfrac > :last-child"),
+            base: at("msubsup > :nth-child(1)"), over: at("msubsup > :nth-child(3)")};
+}"""
+
+
+@pytest.mark.chromium
+def test_chromium_lays_out_a_formula_without_script_or_network(tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    (tmp_path / "page.html").write_text(exported([new_markdown_cell(FORMULAS)]), encoding="utf-8")
+    asked = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
+        page = browser.new_context(offline=True, java_script_enabled=True).new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "page.html").as_uri())
+        places, text = page.evaluate(PLACES), page.inner_text("body")
+        browser.close()
+    assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    assert places["math"]["width"] > 5 and places["math"]["height"] > 5
+    assert places["above"]["bottom"] < places["below"]["top"], "a fraction has two floors"
+    assert places["over"]["top"] < places["base"]["top"], "an exponent is raised"
+    assert "$" not in text and "\\" not in text

@@ -16,10 +16,11 @@ import bleach
 from jinja2 import pass_context
 from nbconvert.exporters import HTMLExporter
 from nbconvert.filters import strip_ansi
-from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 from nbformat.v4 import new_output
 from nbgrader.preprocessors import NbGraderPreprocessor
 from PIL import Image
+
+from marking.grading.formulas import rendered
 
 TAGS = frozenset(
     "a abbr b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img "
@@ -40,6 +41,10 @@ POLICY = (
 EMBEDDED = re.compile(r'\bsrc="data:image/(?:png|jpeg);base64,([^"]*)"')
 HIDDEN = re.compile(r"[^\n]*BEGIN HIDDEN TESTS.*?(END HIDDEN TESTS[^\n]*|\Z)", re.DOTALL)
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
+ALIGNED = (  # what browsers no longer read from the attribute itself
+    '<style type="text/css">mtd[columnalign=left] { text-align: left }\n'
+    "mtd[columnalign=right] { text-align: right }</style>"
+)
 LINK = re.compile(r"<link\b[^>]*>", re.IGNORECASE)
 STYLE = re.compile(r"(<style\b[^>]*>)(.*?)(</style\s*>)", re.DOTALL | re.IGNORECASE)
 FONT = re.compile(r"@font-face\s*\{[^}]*\}|@import[^;]*;", re.IGNORECASE)
@@ -64,11 +69,11 @@ def clean(page: str) -> str:
 
 @pass_context
 def safe_markdown(context, source: str) -> str:
-    """nbconvert's `markdown2html`, cleaned. What is embedded is redrawn or left out."""
+    """nbconvert's `markdown2html`, cleaned. What is embedded is redrawn or left out; formulas are
+    MathML."""
     attachments = (context.get("cell") or {}).get("attachments") or {}
-    renderer = IPythonRenderer(escape=False, attachments=attachments)
-    page = MarkdownWithMath(renderer=renderer).render(source[: 10 * MOST_TEXT])
-    return EMBEDDED.sub(_redrawn, clean(page))
+    page = rendered(source[: 10 * MOST_TEXT], attachments, clean)
+    return EMBEDDED.sub(_redrawn, page)
 
 
 def _redrawn(found: re.Match) -> str:
@@ -139,4 +144,4 @@ def sealed(page: str) -> str:
     """The template's own scripts and addresses taken out; students' text has been escaped."""
     page = LINK.sub("", SCRIPT.sub("", page))
     page = STYLE.sub(lambda m: m[1] + ADDRESS.sub("none", FONT.sub("", m[2])) + m[3], page)
-    return re.sub(r"(<head[^>]*>)", lambda m: m[1] + "\n" + POLICY, page, count=1)
+    return re.sub(r"(<head[^>]*>)", lambda m: f"{m[1]}\n{POLICY}\n{ALIGNED}", page, count=1)
