@@ -13,7 +13,7 @@ HOLDS = pytest.mark.bubblewrap
 
 @pytest.fixture(scope="module")
 def container():
-    container = Container(())
+    container = Container()
     yield container
     container.stop()
 
@@ -59,7 +59,7 @@ def plus(*words):
 )
 def test_the_canary_says_what_a_worse_container_lets_through(change, seen, tmp_path, monkeypatch):
     monkeypatch.setattr(sandbox, "bubblewrap", lambda: change(str(tmp_path)))
-    container = Container(())
+    container = Container()
     with pytest.raises(SandboxError, match=seen):
         canary.prove(container, tmp_path)
     container.stop()
@@ -68,7 +68,7 @@ def test_the_canary_says_what_a_worse_container_lets_through(change, seen, tmp_p
 @HOLDS
 def test_the_canary_refuses_a_container_without_system_call_filter(tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "NEEDED", ("torch", "safetensors", "numpy"))
-    container = Container(())
+    container = Container()
     with pytest.raises(SandboxError, match=r"start a process.*libseccomp2"):
         canary.prove(container, tmp_path)
     container.stop()
@@ -94,7 +94,7 @@ def test_the_canary_sees_that_a_limit_is_missing(tmp_path, monkeypatch, containe
 def test_no_bubblewrap_is_refused_with_how_to_get_it(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda name: None)
     with pytest.raises(SandboxError, match="apt-get install bubblewrap"):
-        Container(()).start()
+        Container().start()
 
 
 def test_blocked_user_namespaces_are_told_in_one_sentence():
@@ -104,7 +104,7 @@ def test_blocked_user_namespaces_are_told_in_one_sentence():
 
 
 def test_the_canary_tells_no_sandbox_from_a_sandbox(tmp_path):
-    container = Container((), sandboxed=False)
+    container = Container(sandboxed=False)
     with pytest.raises(SandboxError, match="read a file beside the gradebook"):
         canary.prove(container, tmp_path)
     container.stop()

@@ -37,7 +37,7 @@ def f(token):
 
 @pytest.fixture(scope="module")
 def container():
-    container = Container(())
+    container = Container()
     yield container
     container.stop()
 
@@ -102,7 +102,7 @@ f = lambda: [os.listdir("/tmp"), os.listdir("/dev/shm"), hasattr(torch, "left")]
 
 @HOLDS
 def test_a_container_killed_during_a_submission_costs_time_and_no_score():
-    container, exercise = Container(()), find("attention.causal_mask")
+    container, exercise = Container(), find("attention.causal_mask")
     killed = []
     ask_one = sandbox.talk
 
@@ -125,7 +125,7 @@ def test_a_container_killed_during_a_submission_costs_time_and_no_score():
 
 @HOLDS
 def test_a_submission_that_twice_loses_its_container_needs_a_look(monkeypatch):
-    container, exercise = Container(()), find("attention.causal_mask")
+    container, exercise = Container(), find("attention.causal_mask")
     from marking.grading import judge as judging
 
     def kill(connection, message, *rest):
@@ -144,7 +144,7 @@ def test_a_submission_that_twice_loses_its_container_needs_a_look(monkeypatch):
 def test_everything_in_the_container_ends_with_the_process_that_started_it():
     code = (
         "import time; from marking.grading.sandbox import Container\n"
-        "c = Container(()); c.start(); print(c._process.pid, flush=True); time.sleep(60)"
+        "c = Container(); c.start(); print(c._process.pid, flush=True); time.sleep(60)"
     )
     grader = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     pid = int(grader.stdout.readline())
@@ -210,17 +210,14 @@ def test_a_python_elsewhere_is_shown_without_what_is_installed_in_it(base, tmp_p
 
 
 def test_without_a_sandbox_the_same_server_grades_and_leaves_nothing():
-    container = Container((), sandboxed=False)
+    container = Container(sandboxed=False)
     result = judge(container, find("attention.causal_mask"), ["import torch", HONEST], "seed")
     folder = Path(container._folder)
     assert folder.is_dir()
     sleeper = ["import torch, time", HONEST, "time.sleep(600)"]
     late = judge(container, find("attention.causal_mask"), sleeper, "seed", cells_seconds=0.5)
-    for _ in range(50):
-        if below(container) == []:
-            break
-        time.sleep(0.1)
-    assert below(container) == []
+    (server,) = below(container)  # it forks the children; none is left
     container.stop()
+    server.wait(5)
     assert (result.status, late.status) == ("right", "timed out")
     assert not folder.exists()

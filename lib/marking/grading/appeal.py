@@ -65,7 +65,7 @@ def reproduce(
     row = _row(root, submission, exercise.id)
     seed = row.seed if row else judge.seed_for(course_secret(root), exercise.id, submission.hash)
     cases = judge.hidden_cases(exercise, seed)
-    own = container or Container(exercise.forbidden)
+    own = container or Container()
     try:
         outcomes, stopped = _answers(own, exercise, list(submission.cells), cases)
     finally:
@@ -77,7 +77,7 @@ def reproduce(
 
 def _answers(container, exercise, cells, cases) -> tuple[list[Outcome], str]:
     """What the judge heard, case by case; or why it heard nothing."""
-    with container.child() as connection:
+    with container.child(exercise.forbidden) as connection:
         _, instead = judge._open(connection, exercise, cells, CELLS_SECONDS)
         if instead is None:
             until = time.monotonic() + TOTAL_SECONDS

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from marking.grading.graded import Graded, Task
-from marking.grading.job import prove_here
 from marking.grading.judge import VERSION, seed_for
 from marking.grading.pool import JOB, Pool
 from marking.grading.store import Store, StoreError
@@ -48,9 +47,7 @@ def grade(
     if not tasks:
         return
     first = [twins[0] for twins in tasks.values()]
-    with _engine(scheduler, min(workers, len(first)), job) as engine:
-        if sandboxed and not scheduler:
-            prove_here()  # while the workers start; each proves its own as well
+    with _engine(scheduler, min(workers, len(first)), job, sandboxed) as engine:
         try:
             for row in engine.run(first):
                 twins = tasks[row.key] if row else ()
@@ -133,9 +130,9 @@ def _for(task: Task, row: Graded) -> Graded:
     return replace(row, student=task.student, assignment=task.assignment, points=points)
 
 
-def _engine(scheduler: str | None, workers: int, job: str):
+def _engine(scheduler: str | None, workers: int, job: str, sandboxed: bool):
     if scheduler is None:
-        return Pool(workers, job=job)
+        return Pool(workers, job=job, sandbox="bubblewrap" if sandboxed else "none")
     from marking.grading.cluster import Cluster  # Dask is loaded only when it is asked for
 
     return Cluster(scheduler, job=job)

@@ -8,8 +8,11 @@ tripwire in the container. Smells tell staff where to look; they never cost a po
 import ast
 import re
 from collections.abc import Iterator
+from functools import lru_cache
+from typing import NamedTuple
 
 LONGEST = 200_000  # characters of a cell that is read here; a longer one is a smell
+REMEMBERED = 20_000  # characters of a cell that is kept as read
 SMELLY_IMPORTS = {"gc", "ctypes", "threading", "subprocess", "socket", "os", "multiprocessing"}
 SMELLY_IMPORTS |= {"inspect", "pickle", "signal", "importlib", "mmap", "builtins", "weakref"}
 SMELLY_IMPORTS |= {"torch.library", "torch._C", "torch._refs", "torch._decomp", "torch._dynamo"}
@@ -20,12 +23,19 @@ SMELLY_ATTRIBUTES = {"__globals__", "__subclasses__", "__code__", "__closure__",
 SMELLY_ATTRIBUTES |= {"f_back", "f_locals", "__builtins__"}
 
 
+class Cell(NamedTuple):
+    """A cell as it was read: its tree (None where it cannot be), every node of it, its smells."""
+
+    tree: ast.Module | None
+    nodes: tuple[ast.AST, ...]
+    smells: tuple[tuple[str, int], ...]  # name and line
+
+
 def call(exercise, cells: list[str]) -> str:
     """A sentence about a forbidden call that is certain, or nothing."""
     if not exercise.forbidden:
         return ""
-    trees = [tree for tree in map(_parse, cells) if tree]
-    names, methods = _bindings(trees), _methods(trees)
+    trees, names, methods = _together(tuple(cells))
     for function in _reached(exercise.name, trees):
         for node in ast.walk(function):
             if not isinstance(node, ast.Call):
@@ -49,10 +59,8 @@ def smells(cells: list[str]) -> tuple[str, ...]:
     for number, source in enumerate(cells, 1):
         if len(source) > LONGEST:
             found.setdefault("a very long cell", f"a very long cell (cell {number})")
-        tree = _parse(source)
-        for node in ast.walk(tree) if tree else ():
-            for name in _smells_of(node):
-                found.setdefault(name, f"{name} (cell {number}, line {node.lineno})")
+        for name, line in _read(source).smells:
+            found.setdefault(name, f"{name} (cell {number}, line {line})")
     return tuple(found.values())[:20]
 
 
@@ -60,18 +68,39 @@ def without_magics(source: str) -> str:
     """The cell without IPython's own lines (%matplotlib, !pip); its lines keep their numbers."""
     if source.lstrip().startswith("%%"):
         return "#" + source.replace("\n", "\n#")
-    if not re.search(r"^\s*[%!?]", source, re.MULTILINE) or _parse(source):
+    if not re.search(r"^\s*[%!?]", source, re.MULTILINE) or _read(source).tree:
         return source
     return re.sub(r"^(\s*)([%!?].*)$", r"\1pass  # \2", source, flags=re.MULTILINE)
 
 
-def _parse(source: str) -> ast.Module | None:
+def _read(source: str) -> Cell:
+    """The cell, read once: every exercise of a submission asks, and the given cells are the same in
+    all of them."""
+    return _read_once(source) if len(source) < REMEMBERED else _read_now(source)
+
+
+def _read_now(source: str) -> Cell:
     if len(source) > LONGEST:
-        return None
+        return Cell(None, (), ())
     try:
-        return ast.parse(source)
+        tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
+        return Cell(None, (), ())
+    nodes = tuple(ast.walk(tree))
+    return Cell(
+        tree, nodes, tuple((name, node.lineno) for node in nodes for name in _smells_of(node))
+    )
+
+
+_read_once = lru_cache(maxsize=128)(_read_now)
+
+
+@lru_cache(maxsize=2)
+def _together(cells: tuple[str, ...]) -> tuple[list[ast.Module], dict[str, str], set[str]]:
+    """All cells of a notebook: their trees, what its imports bind, and its own methods."""
+    read = [cell for cell in map(_read, cells) if cell.tree]
+    nodes = [node for cell in read for node in cell.nodes]
+    return [cell.tree for cell in read], _bindings(nodes), _methods(nodes)
 
 
 def _smells_of(node) -> Iterator[str]:
@@ -101,11 +130,11 @@ def _smells_of(node) -> Iterator[str]:
             yield node.attr
 
 
-def _bindings(trees: list[ast.Module]) -> dict[str, str]:
+def _bindings(nodes: list[ast.AST]) -> dict[str, str]:
     """What each imported name stands for; "?" if that is not torch's, or not certain."""
     found: dict[str, str] = {"torch": "torch"}
     other: set[str] = set()
-    for node in [n for tree in trees for n in ast.walk(tree)]:
+    for node in nodes:
         if isinstance(node, ast.Import | ast.ImportFrom):
             for name, target in _imported(node):
                 ours = target.split(".")[0] == "torch"
@@ -130,12 +159,11 @@ def _imported(node: ast.Import | ast.ImportFrom) -> Iterator[tuple[str, str]]:
             yield alias.name.split(".")[0], alias.name.split(".")[0]
 
 
-def _methods(trees: list[ast.Module]) -> set[str]:
+def _methods(nodes: list[ast.AST]) -> set[str]:
     """Names of methods and attributes of the student's own: a call of one proves nothing."""
-    classes = [n for t in trees for n in ast.walk(t) if isinstance(n, ast.ClassDef)]
+    classes = [n for n in nodes if isinstance(n, ast.ClassDef)]
     inside = [n for c in classes for n in ast.walk(c)]
     own = {n.name for n in inside if isinstance(n, ast.FunctionDef)}
-    nodes = [n for t in trees for n in ast.walk(t)]
     return own | {
         n.attr for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.ctx, ast.Store)
     }

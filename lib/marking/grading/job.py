@@ -1,8 +1,7 @@
 """What a worker does with one task: find the container, judge, give back a row.
 
 The same function runs in a process of the pool and in a Dask worker. Both are trusted: they hold
-the reference. Student code runs only in the containers that this process keeps, one for each set
-of forbidden built-ins, started when it is first needed.
+the reference. Student code runs only in the container that this process keeps.
 """
 
 import atexit
@@ -12,14 +11,14 @@ from marking.errors import CourseError
 from marking.grading import canary
 from marking.grading.graded import Graded, Task
 from marking.grading.judge import VERSION, judge
-from marking.grading.sandbox import Container
+from marking.grading.sandbox import Container, SandboxError
 from marking.registry import find
 
 TRIES = 3  # a container that is killed from outside must not cost a student anything
 ENDED = "its container ended, which student code has no means to do"
-CHILDREN_A_CONTAINER = 500  # then a fresh one: what one child left behind cannot add up
+CHILDREN_A_CONTAINER = 2000  # then a fresh one: what one child left behind cannot add up
 
-_containers: dict[tuple, Container] = {}
+_containers: dict[bool, Container] = {}  # with a sandbox, or without
 _children: Counter = Counter()
 
 
@@ -31,7 +30,7 @@ def grade_task(task: Task) -> Graded:
     for _ in range(TRIES):
         try:
             exercise = find(task.exercise)
-            container = container_for(exercise.forbidden, sandboxed=task.sandbox == "bubblewrap")
+            container = container_here(sandboxed=task.sandbox == "bubblewrap")
             result = judge(container, exercise, list(task.cells), task.seed)
         except Exception as error:
             told = (
@@ -45,34 +44,32 @@ def grade_task(task: Task) -> Graded:
     return task.unscored(status, f"{TRIES} times: {told}")
 
 
-def container_for(forbidden: tuple[str, ...], *, sandboxed: bool = True) -> Container:
-    """This process's container for that set of built-ins; the first of all is proven first."""
-    name = (forbidden, sandboxed)
-    container = _containers.get(name)
+def prepare(sandbox: str) -> None:
+    """Start and prove this process's container. Raises `SandboxError`: then grade nothing."""
+    container_here(sandboxed=sandbox == "bubblewrap")
+
+
+def container_here(*, sandboxed: bool = True) -> Container:
+    """This process's container, proven when it is first started."""
+    _children[sandboxed] += 1
+    if _children[sandboxed] % CHILDREN_A_CONTAINER == 0:
+        _containers.pop(sandboxed).stop()
+    container = _containers.get(sandboxed)
     if container is None:
-        container = Container(forbidden, sandboxed=sandboxed)
-        if sandboxed and not _containers:
+        container = Container(sandboxed=sandboxed)
+        if sandboxed:
             prove(container)
-        _containers[name] = container
-    _children[name] += 1
-    if _children[name] % CHILDREN_A_CONTAINER == 0:
-        container.stop()  # it starts again by itself
+        _containers[sandboxed] = container
     return container
 
 
 def prove(container: Container) -> None:
     """See that student code in this container reaches nothing. Raises `SandboxError`."""
-    canary.prove(container)
-
-
-def prove_here() -> None:
-    """Prove a container on this machine and end it. Raises `SandboxError`: then grade nothing."""
-    container = Container()
     try:
-        container.start()
-        prove(container)
-    finally:
+        canary.prove(container)
+    except SandboxError:
         container.stop()
+        raise
 
 
 @atexit.register

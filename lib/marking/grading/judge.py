@@ -78,7 +78,7 @@ def judge(
 
 def _judge_once(container, exercise, cells, cases, limits) -> Result:
     cells_seconds, case_seconds, total_seconds = limits
-    with container.child() as connection:
+    with container.child(exercise.forbidden) as connection:
         errors, instead = _open(connection, exercise, cells, cells_seconds)
         if instead:
             return instead

@@ -16,7 +16,6 @@ from multiprocessing.connection import Connection, wait
 
 from marking.grading.graded import Graded, Task
 from marking.grading.sandbox import SandboxError
-from marking.grading.waiting import Group, Waiting, group_of
 
 JOB = "marking.grading.job:grade_task"
 DEATHS = 3  # of a worker by one task, before a person looks at it
@@ -29,12 +28,12 @@ STOP_SECONDS = 5.0
 class Worker:
     """One process and the tasks that it has; the first of them is the one that it runs."""
 
-    def __init__(self, job: str):
+    def __init__(self, job: str, sandbox: str):
         ours, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, "-m", "marking.grading.pool_worker"]
             self._process = subprocess.Popen(
-                [*command, str(os.getpid()), str(theirs.fileno()), job],
+                [*command, str(os.getpid()), str(theirs.fileno()), job, sandbox],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
@@ -42,7 +41,6 @@ class Worker:
             )
         self.connection = Connection(ours.detach())
         self.tasks: deque[Task] = deque()
-        self.groups: set[Group] = set()  # of whose tasks it has had one, so has a container
         self.ready = False
         self.finished = 0
         self._since = time.monotonic()
@@ -55,14 +53,16 @@ class Worker:
         if not self.tasks:
             self._since = time.monotonic()
         self.tasks.append(task)
-        self.groups.add(group_of(task))
         with contextlib.suppress(OSError):  # it has just died: the end of its connection says so
             self.connection.send(task)
 
     def take(self) -> Graded | None:
-        """What it says: a row, or None for its first word. Raises `EOFError`, `OSError`."""
+        """What it says: a row, or None for its first word. Raises `EOFError`, `OSError`, and
+        `SandboxError` if its sandbox does not hold."""
         said = self.connection.recv()
         self._since = time.monotonic()
+        if isinstance(said, str) and said != "ready":
+            raise SandboxError(said)
         if said == "ready":
             self.ready = True
             return None
@@ -83,18 +83,18 @@ class Worker:
 class Pool:
     """`workers` processes that run `job` (named "module:function") on tasks."""
 
-    def __init__(self, workers: int = 2, *, job: str = JOB):
+    def __init__(self, workers: int = 2, *, job: str = JOB, sandbox: str = "bubblewrap"):
         if workers < 1:
             raise ValueError(f"A pool needs at least one worker, not {workers}.")
-        self._job = job
+        self._job, self._sandbox = job, sandbox
         self._deaths: Counter[str] = Counter()
         self._still_born = 0
-        self._workers = [Worker(job) for _ in range(workers)]
+        self._workers = [Worker(job, sandbox) for _ in range(workers)]
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Graded | None]:
         """A row for every task, in the order in which they are done; None now and then, when
-        nothing was done for a while. Raises `SandboxError` if no worker starts."""
-        waiting = Waiting(tasks)
+        nothing was done for a while. Raises `SandboxError` if no worker starts, or no sandbox."""
+        waiting = deque(tasks)
         while True:
             self._hand_out(waiting)
             if not waiting and not any(worker.tasks for worker in self._workers):
@@ -123,19 +123,15 @@ class Pool:
     def __exit__(self, *_) -> None:
         self.close()
 
-    def _hand_out(self, waiting: Waiting) -> None:
+    def _hand_out(self, waiting: deque[Task]) -> None:
         for worker in list(self._workers):
             if worker.finished >= TASKS_A_WORKER and not worker.tasks:
                 self._replace(worker)
             elif worker.ready and worker.finished < TASKS_A_WORKER:
-                others = {g for other in self._workers if other is not worker for g in other.groups}
-                while len(worker.tasks) < AHEAD:
-                    task = waiting.take(worker.groups, others)
-                    if task is None:
-                        break
-                    worker.give(task)
+                while waiting and len(worker.tasks) < AHEAD:
+                    worker.give(waiting.popleft())
 
-    def _hear(self, worker: Worker, waiting: Waiting) -> Iterator[Graded]:
+    def _hear(self, worker: Worker, waiting: deque[Task]) -> Iterator[Graded]:
         try:
             row = worker.take()
         except (EOFError, OSError):
@@ -144,7 +140,7 @@ class Pool:
         if row is not None:
             yield row
 
-    def _bury(self, worker: Worker, waiting: Waiting) -> Iterator[Graded]:
+    def _bury(self, worker: Worker, waiting: deque[Task]) -> Iterator[Graded]:
         """It died, or is late: its tasks go back, and the one that it ran is remembered."""
         if not worker.ready:
             self._still_born += 1
@@ -161,8 +157,8 @@ class Pool:
             if self._deaths[running.key] >= DEATHS:
                 tasks.pop(0)
                 yield running.unscored("needs a look", f"It ended its worker {DEATHS} times.")
-        waiting.put_back(tasks)
+        waiting.extendleft(reversed(tasks))
 
     def _replace(self, worker: Worker) -> None:
         worker.stop(0.0 if worker.tasks else STOP_SECONDS)
-        self._workers[self._workers.index(worker)] = Worker(self._job)
+        self._workers[self._workers.index(worker)] = Worker(self._job, self._sandbox)

@@ -12,6 +12,8 @@ import sys
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 
+from marking.grading.sandbox import SandboxError
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -30,12 +32,19 @@ def job_named(name: str) -> Callable:
 
 
 def main() -> None:
-    parent, descriptor, job_name = sys.argv[1:]
+    parent, descriptor, job_name, sandbox = sys.argv[1:]
     die_with(int(parent))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     connection = Connection(int(descriptor))
     job = job_named(job_name)
+    prepare = getattr(sys.modules[job.__module__], "prepare", None)
     try:
+        try:
+            if prepare:
+                prepare(sandbox)
+        except SandboxError as error:
+            connection.send(str(error))
+            return
         connection.send("ready")
         while True:
             connection.send(job(connection.recv()))

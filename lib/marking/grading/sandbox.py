@@ -36,10 +36,9 @@ LIMITS = {"AS": 2 << 30, "CPU": 60, "FSIZE": 16 << 20, "NOFILE": 64, "NPROC": 12
 
 
 class Container:
-    """One running container, for exercises with one set of forbidden built-ins."""
+    """One running container."""
 
-    def __init__(self, forbidden: tuple[str, ...] = (), *, sandboxed: bool = True):
-        self.forbidden = forbidden
+    def __init__(self, *, sandboxed: bool = True):
         self.sandboxed = sandboxed
         self._process: subprocess.Popen | None = None
         self._control: socket.socket | None = None
@@ -57,7 +56,7 @@ class Container:
                 "image (Containerfile)."
             ) from None
         self._process = subprocess.Popen(
-            [*command, str(theirs.fileno()), json.dumps(self.forbidden)],
+            [*command, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -91,8 +90,9 @@ class Container:
         self._process = self._control = self._folder = None
 
     @contextlib.contextmanager
-    def child(self) -> Iterator[socket.socket]:
-        """A connection to a fresh child; afterwards nothing of the child is left.
+    def child(self, forbidden: tuple[str, ...] = ()) -> Iterator[socket.socket]:
+        """A connection to a fresh child, in which a call of a forbidden built-in raises; afterwards
+        nothing of the child is left.
 
         `died` then says whether the container was killed meanwhile, by something outside it.
         """
@@ -103,7 +103,8 @@ class Container:
         ours, theirs = socket.socketpair()
         try:
             with theirs, contextlib.suppress(OSError):  # a broken connection shows at once below
-                socket.send_fds(self._control, [b"job"], [theirs.fileno()])
+                word = json.dumps(sorted(forbidden)).encode()
+                socket.send_fds(self._control, [word], [theirs.fileno()])
             yield ours
         finally:
             ours.close()
@@ -118,7 +119,7 @@ class Container:
         with contextlib.suppress(OSError):
             self._control.send(b"stop")
         word = self._word(STOP_SECONDS)
-        if not isinstance(word, dict) or word.get("left") != 0:
+        if word != {"done": True, "left": 0}:
             if word is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(0.2)

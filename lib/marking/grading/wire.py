@@ -15,6 +15,7 @@ import socket
 import struct
 import time
 
+import safetensors
 import safetensors.torch
 import torch
 
@@ -39,10 +40,26 @@ def send(
 ) -> None:
     """Write one frame. Raises `WireError` if it would be too long."""
     text = json.dumps(message, allow_nan=False).encode()
-    block = safetensors.torch.save(tensors) if tensors else b""
+    block = _block(tensors) if tensors else b""
     if len(text) > most_json or len(block) > MOST_TENSORS:
         raise WireError(f"the answer takes {len(text) + len(block):,} bytes, which is too many")
     connection.sendall(LENGTHS.pack(len(text), len(block)) + text + block)
+
+
+def _block(tensors: dict[str, torch.Tensor]) -> bytes:
+    """What `safetensors.torch.save` gives for plain contiguous tensors, in a twentieth of its time:
+    it looks for tensors that share memory, and ours, being copies, do not."""
+    return safetensors.serialize(
+        {
+            name: safetensors.TensorSpec(
+                dtype=str(tensor.dtype).removeprefix("torch."),
+                shape=tensor.shape,
+                data_ptr=tensor.data_ptr(),
+                data_len=tensor.nbytes,
+            )
+            for name, tensor in tensors.items()
+        }
+    )
 
 
 def receive(

@@ -13,7 +13,7 @@ from tests.marking.attacks.submission import attacks, honest_cells, read, says
 
 from marking.grading.judge import judge
 from marking.grading.sandbox import Container
-from marking.registry import find
+from marking.registry import exercises, find
 
 pytestmark = pytest.mark.bubblewrap
 HONEST = honest_cells()
@@ -50,12 +50,11 @@ def host(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def containers():
+def container():
     before = running()  # another module's containers may still stand
-    kept: dict[tuple, Container] = {}
-    yield lambda forbidden: kept.setdefault(forbidden, Container(forbidden))
-    for container in kept.values():
-        container.stop()
+    container = Container()
+    yield container
+    container.stop()
     assert running() <= before
 
 
@@ -66,17 +65,19 @@ def running() -> set[int]:
 
 
 def idle(container: Container) -> bool:
-    """Only bubblewrap and the forkserver in it are there."""
+    """Only bubblewrap, the forkserver in it and its servers are there, which have no children."""
     if container._process is None:
         return True
-    return len(psutil.Process(container._process.pid).children(recursive=True)) == 1
+    (forkserver,) = psutil.Process(container._process.pid).children()
+    servers = forkserver.children()
+    sets = {exercise.forbidden for exercise in exercises().values()}
+    return len(servers) <= len(sets) and not any(server.children() for server in servers)
 
 
 @pytest.mark.parametrize("path", attacks(), ids=lambda path: path.stem)
-def test_a_hostile_submission_scores_what_it_deserves_and_leaves_no_trace(path, host, containers):
+def test_a_hostile_submission_scores_what_it_deserves_and_leaves_no_trace(path, host, container):
     attack = read(path, planted=str(host.book), port=host.server.getsockname()[1])
     exercise = find(attack.facts["Exercise"])
-    container = containers(exercise.forbidden)
     before = host.files()
     limits = {"case_seconds": 1.0} if attack.facts.get("Status") == "timed out" else {}
     if "Seconds" in attack.facts:

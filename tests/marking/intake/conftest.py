@@ -1,4 +1,4 @@
-"""Two containers for all tests of intake, one for each exercise that they judge."""
+"""One container for all tests of intake."""
 
 import shutil
 
@@ -14,13 +14,11 @@ def judged():
     """`judged(submission, "softmax")`: the real judge's result, always with the same seed."""
     if shutil.which("bwrap") is None:
         pytest.skip("bubblewrap is not installed")
-    containers = {}
+    container = Container()
 
     def result(submission, name: str):
         exercise = find(f"attention.{name}")
-        container = containers.setdefault(name, Container(exercise.forbidden))
         return judge(container, exercise, list(submission.cells), "a seed")
 
     yield result
-    for container in containers.values():
-        container.stop()
+    container.stop()

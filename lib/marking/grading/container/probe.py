@@ -64,9 +64,10 @@ def import_grader() -> None:
 
 
 def processes() -> bool:
-    """More than the forkserver and this one?"""
+    """More than the forkserver, its server and this one?"""
+    own = {1, os.getppid(), os.getpid()}
     deadline = time.monotonic() + 1  # one that is being ended may take a moment
-    while len([n for n in os.listdir("/proc") if n.isdigit()]) > 2:
+    while {int(n) for n in os.listdir("/proc") if n.isdigit()} - own:
         if time.monotonic() > deadline:
             return True
     return False
