@@ -2,13 +2,16 @@
 
 import ast
 import doctest
+import inspect
 import json
 import re
+import symtable
 from pathlib import Path
 
 import nbformat
 import pytest
 
+from marking.exercises.lora._given import LoRALinear
 from marking.registry import exercises
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -29,6 +32,11 @@ def grade_id(cell) -> str | None:
     return cell.metadata.get("nbgrader", {}).get("grade_id")
 
 
+def is_given(cell) -> bool:
+    """The imports at the top, and whatever an exercise is given besides."""
+    return cell.cell_type == "code" and (grade_id(cell) or "").split("-")[-1] == "given"
+
+
 def answers(path: Path) -> dict:
     """The code cells that a learner writes, by the name of the function."""
     return {
@@ -42,7 +50,7 @@ def solved(path: Path) -> dict:
     """What a learner has after running the given cells and every answer of a master."""
     space: dict = {}
     for cell in read(path).cells:
-        if grade_id(cell) == "given" or cell in answers(path).values():
+        if is_given(cell) or cell in answers(path).values():
             exec(cell.source, space)
     return space
 
@@ -85,10 +93,9 @@ def test_only_the_answer_cells_define_what_a_learner_writes(path):
     for cell in read(path).cells:
         if cell.cell_type != "code" or cell.id.removesuffix("-answer") in written:
             continue
-        for node in ast.walk(ast.parse(cell.source)):
-            stored = isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id
-            defined = getattr(node, "name", None)
-            assert not {stored, defined} & written, f"{cell.id} would overwrite an answer"
+        symbols = symtable.symtable(cell.source, cell.id, "exec").get_symbols()
+        bound = {s.get_name() for s in symbols if s.is_assigned() or s.is_imported()}
+        assert not bound & written, f"{cell.id} would overwrite an answer"
 
 
 @pytest.mark.parametrize("path", BOTH, ids=name)
@@ -109,7 +116,24 @@ def test_every_exercise_stands_in_the_books_order_with_the_points_of_its_record(
         )
         dots = "●" * e.difficulty + "○" * (3 - e.difficulty)
         assert e.title in task
-        assert f"{dots} · {e.minutes} minutes · {e.points} points" in task
+        points = "1 point" if e.points == 1 else f"{e.points} points"
+        assert f"{dots} · {e.minutes} minutes · {points} · read " in task
+
+
+@pytest.mark.parametrize("path", BOTH, ids=name)
+def test_given_cells_are_locked_and_run_before_the_answers_that_need_them(path):
+    space: dict = {}
+    for cell in filter(is_given, read(path).cells):
+        data = cell.metadata.nbgrader
+        assert (data.locked, data.grade, data.solution) == (True, False, False)
+        exec(cell.source, space)
+    assert {"math", "torch", "check", "hint", "status"} <= space.keys()
+
+
+@pytest.mark.parametrize("path", [p for p in BOTH if p.stem == "lora"], ids=name)
+def test_the_layer_that_lora_gives_is_the_one_that_its_record_knows(path):
+    (cell,) = [c for c in read(path).cells if grade_id(c) == "lora_linear-given"]
+    assert inspect.getsource(LoRALinear).strip() in cell.source
 
 
 @pytest.mark.parametrize("path", MASTERS, ids=name)
