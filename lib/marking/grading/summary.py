@@ -27,9 +27,10 @@ def summary(rows: Iterable[Graded], refused: Iterable = (), notes: dict | None =
         for row in rows
         if row.status in FOR_A_PERSON
     ]
-    smells = [
-        f"{row.student} · {row.exercise}: {', '.join(row.smells)}" for row in rows if row.smells
-    ]
+    read: dict[str, dict] = {row.student: {} for row in rows if row.smells}
+    for row in rows:  # the same cells are read for each exercise
+        read.get(row.student, {}).update(dict.fromkeys(row.smells))
+    smells = [f"{student}: {', '.join(names)}" for student, names in read.items()]
     repaired = [f"{student}: {'; '.join(said)}" for student, said in (notes or {}).items() if said]
     parts += _list("Refused: no notebook that can be graded", [_refusal(r) for r in refused])
     parts += _list("For a person to look at: no score was given", looks)

@@ -48,3 +48,15 @@ def test_text_of_a_student_is_neither_markup_nor_control():
 def test_a_run_without_a_sandbox_is_said_so():
     assert "without a sandbox" in text([row(1, "right", sandbox="none")])
     assert "without a sandbox" not in text([row(1, "right")])
+
+
+def test_what_is_worth_reading_is_said_once_a_student():
+    rows = [
+        row(1, "right", smells=("gc (cell 2, line 1)",)),
+        row(2, "right"),
+        row(1, "wrong", exercise="attention.softmax", smells=("gc (cell 2, line 1)", "os")),
+        row(3, "wrong", smells=("open",)),
+    ]
+    said = text(rows)
+    assert "(2)" in said and "student-001: gc (cell 2, line 1), os\n" in said
+    assert "student-003: open\n" in said and "student-002" not in said
