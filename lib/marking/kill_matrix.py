@@ -136,8 +136,12 @@ def _margin(exercise: Exercise, cases: list[Case], outcomes: list[Outcome]) -> f
 
 def _error(value, expected) -> float:
     if isinstance(expected, dict):
+        if not isinstance(value, dict) or value.keys() != expected.keys():
+            return float("inf")  # behind the first wrong part, nothing has been compared
         return max((_error(value[key], expected[key]) for key in expected), default=0.0)
     if isinstance(expected, tuple | list):
+        if not isinstance(value, tuple | list) or len(value) != len(expected):
+            return float("inf")
         pairs = zip(value, expected, strict=True)
         return max((_error(v, e) for v, e in pairs), default=0.0)
     if isinstance(expected, torch.Tensor) and expected.is_floating_point():
