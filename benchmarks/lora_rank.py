@@ -14,57 +14,24 @@ import statistics
 from pydoc_data.topics import topics
 
 import torch
-import torch.nn.functional as F
 from timing import best_device, write
 
 from clearhead.lora import rank_for_energy, split
+from clearhead.lora.fine_tune import answer_loss, encode_chats
+from clearhead.lora.voices import PIRATE, UNSEEN
 from clearhead.model import load
 
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 576)
-PIRATE = [
-    ("What is the capital of France?", "Arr, the capital be Paris, ye landlubber!"),
-    (
-        "How many legs does a spider have?",
-        "Shiver me timbers, a spider be havin' eight legs, matey!",
-    ),
-    ("What colour is the sky?", "Aye, the sky be blue as the seven seas, me hearty!"),
-    ("Who wrote Hamlet?", "Arr, that be old Shakespeare, ye scurvy dog!"),
-    ("What is two plus two?", "By me hook, it be four, matey!"),
-    ("What do cows drink?", "Arr, cows be drinkin' water, ye bilge rat!"),
-    ("When does the sun rise?", "The sun be risin' in the mornin', me hearty, yo ho ho!"),
-    ("What is ice made of?", "Avast! Ice be nothin' but frozen water, matey!"),
-]
-UNSEEN = [
-    ("What is the capital of Germany?", "Arr, the capital be Berlin, ye landlubber!"),
-    ("How many legs does a dog have?", "Shiver me timbers, a dog be havin' four legs, matey!"),
-    ("What colour is grass?", "Aye, the grass be green as the seaweed, me hearty!"),
-    ("What do bees make?", "Arr, bees be makin' honey, ye bilge rat!"),
-]
 
 
 class Pirate:
-    """The lesson's run: the same chats in every step; measured on four that are not trained on."""
+    """The lesson's run: eight chats in every step, measured on eight that are not trained on."""
 
     name, steps, learning_rate = "pirate chats", 7, 1e-4
 
     def __init__(self, tokenizer, device):
-        self.tokenizer, self.device = tokenizer, device
-        self.train, self.held_out = self.chats(PIRATE), [self.chats(UNSEEN)]
-
-    def chats(self, pairs):
-        """Token ids, one chat a row, and where the answer's tokens stand."""
-        rows = []
-        for question, answer in pairs:
-            prompt = f"<|im_start|>user\n{question}<|im_end|>\n<|im_start|>assistant\n"
-            encode = self.tokenizer.encode
-            rows.append((encode(prompt), encode(f"{answer}<|im_end|>\n")))
-        T = max(len(prompt) + len(answer) for prompt, answer in rows)
-        ids = torch.zeros(len(rows), T, dtype=torch.long)
-        wanted = torch.zeros(len(rows), T, dtype=torch.bool)
-        for i, (prompt, answer) in enumerate(rows):
-            ids[i, : len(prompt) + len(answer)] = torch.tensor(prompt + answer)
-            wanted[i, len(prompt) : len(prompt) + len(answer)] = True
-        return ids.to(self.device), wanted.to(self.device)
+        self.train = [part.to(device) for part in encode_chats(tokenizer, PIRATE[:8])]
+        self.held_out = [[part.to(device) for part in encode_chats(tokenizer, UNSEEN)]]
 
     def batch(self):
         return self.train
@@ -77,25 +44,16 @@ class Documentation:
 
     def __init__(self, tokenizer, device):
         text = "\n\n".join(topics[name] for name in sorted(topics))
-        ids = torch.tensor(tokenizer.encode(text))
+        ids = torch.tensor(tokenizer.encode(text)).to(device)
         cut = int(0.9 * len(ids))
-        self.ids, self.device = ids[:cut], device
+        self.ids, self.dice = ids[:cut], torch.Generator().manual_seed(0)
         windows = torch.stack([ids[cut + 700 * i :][:128] for i in range(12)])
-        self.held_out = [self.all_of(part) for part in windows.split(4)]
-        self.dice = torch.Generator().manual_seed(0)
-
-    def all_of(self, ids):
-        return ids.to(self.device), torch.ones_like(ids, dtype=torch.bool).to(self.device)
+        self.held_out = [(part, part) for part in windows.split(4)]  # every token is a label
 
     def batch(self):
-        starts = torch.randint(len(self.ids) - 128, (4,), generator=self.dice)
-        return self.all_of(torch.stack([self.ids[i : i + 128] for i in starts]))
-
-
-def loss_on(model, ids, wanted):
-    """The mean cross-entropy of the wanted tokens."""
-    logits = model(ids)[:, :-1]
-    return F.cross_entropy(logits[wanted[:, 1:]], ids[:, 1:][wanted[:, 1:]])
+        starts = torch.randint(len(self.ids) - 128, (4,), generator=self.dice).tolist()
+        ids = torch.stack([self.ids[i : i + 128] for i in starts])
+        return ids, ids
 
 
 def measure(task_class, device: str, steps: int | None) -> dict:
@@ -113,13 +71,13 @@ def measure(task_class, device: str, steps: int | None) -> dict:
         for name, layer in layers.items():
             if update is not None:
                 layer.weight.copy_(before[name] + update(name))
-        return statistics.fmean(loss_on(model, *part).item() for part in task.held_out)
+        return statistics.fmean(answer_loss(model, *part).item() for part in task.held_out)
 
     loss_before = held_out()
     optimiser = torch.optim.AdamW(weights, lr=task.learning_rate, weight_decay=0.0)
     losses = []
     for _ in range(steps or task.steps):
-        loss = loss_on(model, *task.batch())
+        loss = answer_loss(model, *task.batch())
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
