@@ -1,5 +1,6 @@
 """The exercises of chapter 2, in the order of the book."""
 
+from marking.exercises.lora.apply_to_model import APPLY_TO_MODEL
 from marking.exercises.lora.batched_adapters import BATCHED_ADAPTERS
 from marking.exercises.lora.best_rank_r import BEST_RANK_R
 from marking.exercises.lora.dora_forward import DORA_FORWARD
@@ -21,6 +22,7 @@ EXERCISES = (
     MERGE_WEIGHT,
     UNMERGE,
     SCALE,
+    APPLY_TO_MODEL,
     BATCHED_ADAPTERS,
     NF4,
     DORA_FORWARD,
