@@ -43,7 +43,7 @@ def require_integer(least: int, **values: int) -> None:
             raise ValueError(f"{name} is {value}; give an integer of {least} or more.")
 
 
-def require_finite(**values: float) -> None:
+def require_finite(**values: float | int) -> None:
     """Every argument is a finite Python number."""
     for name, value in values.items():
         if isinstance(value, bool) or not isinstance(value, int | float):

@@ -34,7 +34,7 @@ def require_matrix(**matrices: Tensor) -> None:
 def require_factors(
     A: Tensor,
     B: Tensor,
-    alpha: float,
+    alpha: float | int,
     *,
     out_features: int | None = None,
     in_features: int | None = None,
@@ -76,7 +76,7 @@ def require_known_name(name: str | None, known: Iterable[str]) -> None:
         raise ValueError(f"There is no adapter {name!r}; known: {listed(known)}.")
 
 
-def require_options(alpha: float, init: str, dropout: float) -> None:
+def require_options(alpha: float | int, init: str, dropout: float | int) -> None:
     """What an adapter is made with, apart from its rank."""
     require_finite(alpha=alpha, dropout=dropout)
     if not 0 <= dropout < 1:

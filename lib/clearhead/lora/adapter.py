@@ -29,10 +29,10 @@ class Adapter(nn.Module):
         self,
         A: Float[Tensor, "R I"],
         B: Float[Tensor, "O R"],
-        alpha: float,
+        alpha: float | int,
         *,
         rank_stabilized: bool = False,
-        dropout: float = 0.0,
+        dropout: float | int = 0.0,
         magnitude: Float[Tensor, " O"] | None = None,
         residual: Float[Tensor, "O I"] | None = None,
     ):

@@ -32,9 +32,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_finite, require_floating
+from clearhead._checks import require_finite, require_floating, require_integer
 
 from .forward import forward, scale
+
+INTEGERS = (torch.int64, torch.int32)
 
 
 def per_row(
@@ -42,7 +44,7 @@ def per_row(
     weight: Float[Tensor, "O I"],
     A: Float[Tensor, "N R I"],
     B: Float[Tensor, "N O R"],
-    alpha: float,
+    alpha: float | int,
     which: Int[Tensor, " B"],
 ) -> Float[Tensor, "B T O"]:
     """The plain version: equation (1), one row after the other.
@@ -62,7 +64,7 @@ def batched_adapters(
     weight: Float[Tensor, "O I"],
     A: Float[Tensor, "N R I"],
     B: Float[Tensor, "N O R"],
-    alpha: float,
+    alpha: float | int,
     which: Int[Tensor, " B"],
 ) -> Float[Tensor, "B T O"]:
     """The fast version: one large product and two batched small ones, equation (2).
@@ -81,7 +83,7 @@ def batched_adapters(
 
 
 def _require_batch(
-    x: Tensor, weight: Tensor, A: Tensor, B: Tensor, alpha: float, which: Tensor
+    x: Tensor, weight: Tensor, A: Tensor, B: Tensor, alpha: float | int, which: Tensor
 ) -> None:
     require_floating(x=x, weight=weight, A=A, B=B)
     require_finite(alpha=alpha)
@@ -91,6 +93,7 @@ def _require_batch(
             f"B {tuple(B.shape)}; expected (B, T, I), (O, I), (N, R, I), (N, O, R)."
         )
     N, R, _ = A.shape
+    require_integer(1, rank=R)
     wanted = {
         "weight": (len(weight), x.shape[2]),
         "A": (N, R, x.shape[2]),
@@ -102,8 +105,9 @@ def _require_batch(
                 f"{name} has shape {tuple(given.shape)}; with x {tuple(x.shape)}, {len(weight)} "
                 f"outputs and {N} adapters of rank {R} it must be {shape}."
             )
-    if which.is_floating_point() or which.dtype == torch.bool:
-        raise TypeError(f"which is {which.dtype}; give an integer for each row of the batch.")
+    if not isinstance(which, Tensor) or which.dtype not in INTEGERS:
+        kind = which.dtype if isinstance(which, Tensor) else f"a {type(which).__name__}"
+        raise TypeError(f"which is {kind}; give a tensor of integers, one for each row.")
     if tuple(which.shape) != (len(x),):
         raise ValueError(
             f"which has shape {tuple(which.shape)}; give one index for each of the {len(x)} rows."

@@ -43,12 +43,12 @@ from ._checks import require_rank
 class TrainingBytes(NamedTuple):
     """Bytes held all through training, without activations: equation (2) by its parts."""
 
-    weights: float
-    gradients: float
-    optimiser: float
+    weights: float | int
+    gradients: float | int
+    optimiser: float | int
 
     @property
-    def total(self) -> float:
+    def total(self) -> float | int:
         """The sum of the three."""
         return sum(self)
 
@@ -70,8 +70,8 @@ def training_bytes(
     frozen: int,
     trainable: int,
     *,
-    bytes_per_frozen: float = 2,
-    bytes_per_trainable: float = 4,
+    bytes_per_frozen: float | int = 2,
+    bytes_per_trainable: float | int = 4,
 ) -> TrainingBytes:
     """Equation (2) for so many frozen and trainable parameters, by default bf16 and fp32.
 

@@ -65,7 +65,7 @@ def dora_weight(
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
     magnitude: Float[Tensor, " O"],
-    alpha: float,
+    alpha: float | int,
     *,
     rank_stabilized: bool = False,
 ) -> Float[Tensor, "O I"]:
@@ -87,7 +87,7 @@ def dora_forward(
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
     magnitude: Float[Tensor, " O"],
-    alpha: float,
+    alpha: float | int,
     bias: Float[Tensor, " O"] | None = None,
     *,
     rank_stabilized: bool = False,
@@ -107,7 +107,7 @@ def dora_fast(
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
     magnitude: Float[Tensor, " O"],
-    alpha: float,
+    alpha: float | int,
     bias: Float[Tensor, " O"] | None = None,
     *,
     rank_stabilized: bool = False,
@@ -130,7 +130,7 @@ def row_lengths(
     weight: Float[Tensor, "O I"],
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
-    alpha: float,
+    alpha: float | int,
     *,
     rank_stabilized: bool = False,
 ) -> Float[Tensor, " O"]:
@@ -153,7 +153,9 @@ def _per_length(magnitude: Tensor, lengths: Tensor) -> Tensor:
     return (magnitude / lengths.masked_fill(empty, 1.0)).masked_fill(empty, 0.0)
 
 
-def _require_layer(weight: Tensor, A: Tensor, B: Tensor, magnitude: Tensor, alpha: float) -> None:
+def _require_layer(
+    weight: Tensor, A: Tensor, B: Tensor, magnitude: Tensor, alpha: float | int
+) -> None:
     require_matrix(weight=weight)
     require_factors(A, B, alpha, out_features=weight.shape[0], in_features=weight.shape[1])
     require_floating(magnitude=magnitude)

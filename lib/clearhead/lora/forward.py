@@ -42,7 +42,7 @@ from clearhead._checks import require_finite, require_floating, require_integer
 from ._checks import require_factors
 
 
-def scale(alpha: float, r: int, *, rank_stabilized: bool = False) -> float:
+def scale(alpha: float | int, r: int, *, rank_stabilized: bool = False) -> float:
     """The factor s on the product of B and A, equation (2).
 
     Raises `TypeError` when one is not a number and `ValueError` when `alpha` is not finite or `r`
@@ -58,7 +58,7 @@ def forward(
     weight: Float[Tensor, "O I"],
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
-    alpha: float,
+    alpha: float | int,
     bias: Float[Tensor, " O"] | None = None,
     *,
     rank_stabilized: bool = False,
@@ -79,7 +79,7 @@ def gradients(
     x: Float[Tensor, "*batch I"],
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
-    alpha: float,
+    alpha: float | int,
     d_output: Float[Tensor, "*batch O"],
     *,
     rank_stabilized: bool = False,

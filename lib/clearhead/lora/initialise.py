@@ -88,7 +88,7 @@ def initial(
 
 
 def pissa(
-    weight: Float[Tensor, "O I"], r: int, alpha: float, *, rank_stabilized: bool = False
+    weight: Float[Tensor, "O I"], r: int, alpha: float | int, *, rank_stabilized: bool = False
 ) -> tuple[Float[Tensor, "{r} I"], Float[Tensor, "O {r}"], Float[Tensor, "O I"]]:
     """`(A, B, residual)` of equation (3), computed in fp32 or better, in the dtype of `weight`.
 

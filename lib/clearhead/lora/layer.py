@@ -52,7 +52,7 @@ class LoRALayer(nn.Module):
 
     def __init__(self, base: nn.Module):
         super().__init__()
-        self.base = base.requires_grad_(False)
+        self.base = base
         self.adapters = nn.ModuleDict()
         self.active: str | None = None
         self.merged = False
@@ -78,11 +78,11 @@ class LoRALayer(nn.Module):
         self,
         name: str,
         r: int,
-        alpha: float,
+        alpha: float | int,
         *,
         rank_stabilized: bool = False,
         init: str = "kaiming",
-        dropout: float = 0.0,
+        dropout: float | int = 0.0,
         dora: bool = False,
     ) -> None:
         """A new adapter, which becomes active when it is the first.
@@ -103,8 +103,13 @@ class LoRALayer(nn.Module):
         stand = W if residual is None else residual
         magnitude = row_lengths(stand.to(dtype), A, B, alpha, **given) if dora else None
         given |= {"dropout": dropout, "magnitude": magnitude, "residual": residual}
-        self.adapters[name] = Adapter(A, B, alpha, **given).train(self.training)
-        self.adapters[name].requires_grad_(False)
+        self.put(name, Adapter(A, B, alpha, **given))
+
+    def put(self, name: str, adapter: Adapter) -> None:
+        """Take in a ready adapter, which becomes active when it is the first; freeze the base."""
+        require_new_name(name, self.adapters)
+        self.base.requires_grad_(False)
+        self.adapters[name] = adapter.train(self.training).requires_grad_(False)
         if len(self.adapters) == 1:
             self.switch(name)
 
@@ -143,7 +148,9 @@ class LoRALayer(nn.Module):
         """The frozen matrix on which this adapter stands."""
         return self.matrix if adapter.residual is None else adapter.residual
 
-    def require_addable(self, name: str, r: int, alpha: float, init: str, dropout: float) -> None:
+    def require_addable(
+        self, name: str, r: int, alpha: float | int, init: str, dropout: float | int
+    ) -> None:
         """Raise what `add` raises for these."""
         require_new_name(name, self.adapters)
         require_options(alpha, init, dropout)

@@ -84,7 +84,7 @@ def energy(singular_values: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
     return kept / kept[-1]
 
 
-def rank_for_energy(singular_values: Float[Tensor, " K"], share: float) -> int:
+def rank_for_energy(singular_values: Float[Tensor, " K"], share: float | int) -> int:
     """The smallest rank whose $E_r$, equation (4), is at least `share`, a number from 0 to 1.
 
     Raises `ValueError` when `share` is outside that range, and what `energy` raises.

@@ -37,7 +37,7 @@ from .forward import scale
 def delta(
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
-    alpha: float,
+    alpha: float | int,
     *,
     rank_stabilized: bool = False,
 ) -> Float[Tensor, "O I"]:
@@ -55,7 +55,7 @@ def merge(
     weight: Float[Tensor, "O I"],
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
-    alpha: float,
+    alpha: float | int,
     *,
     rank_stabilized: bool = False,
 ) -> Float[Tensor, "O I"]:
@@ -70,7 +70,7 @@ def unmerge(
     merged: Float[Tensor, "O I"],
     A: Float[Tensor, "R I"],
     B: Float[Tensor, "O R"],
-    alpha: float,
+    alpha: float | int,
     *,
     rank_stabilized: bool = False,
 ) -> Float[Tensor, "O I"]:

@@ -31,10 +31,10 @@ def apply(
     targets: Sequence[str] | str,
     *,
     r: int = 8,
-    alpha: float = 16,
+    alpha: float | int = 16,
     rank_stabilized: bool = False,
     init: str = "kaiming",
-    dropout: float = 0.0,
+    dropout: float | int = 0.0,
     dora: bool = False,
     name: str = "default",
 ) -> list[str]:
@@ -53,7 +53,7 @@ def apply(
     layers = {path: wrap(module) for path, module in found.items()}
     _add(layers, name, r, alpha, given)
     model.requires_grad_(False)
-    _replace(model, {found[path]: layer for path, layer in layers.items()})
+    replace_modules(model, {found[path]: layer for path, layer in layers.items()})
     return list(found)
 
 
@@ -62,10 +62,10 @@ def add_adapter(
     name: str,
     *,
     r: int = 8,
-    alpha: float = 16,
+    alpha: float | int = 16,
     rank_stabilized: bool = False,
     init: str = "kaiming",
-    dropout: float = 0.0,
+    dropout: float | int = 0.0,
     dora: bool = False,
 ) -> None:
     """One more adapter on every LoRA layer of the model; which one is active does not change.
@@ -125,7 +125,7 @@ def remove(model: nn.Module) -> None:
 
     Raises `ValueError` when the model has no LoRA layer.
     """
-    _replace(model, {layer: layer.base for layer in _layers_of(model).values()})
+    replace_modules(model, {layer: layer.base for layer in _layers_of(model).values()})
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoRALayer]:
@@ -149,7 +149,7 @@ def _layers_of(model: nn.Module) -> dict[str, LoRALayer]:
     return found
 
 
-def _add(layers: dict[str, LoRALayer], name: str, r: int, alpha: float, given: dict) -> None:
+def _add(layers: dict[str, LoRALayer], name: str, r: int, alpha: float | int, given: dict) -> None:
     for path, layer in layers.items():
         try:
             layer.require_addable(name, r, alpha, given["init"], given["dropout"])
@@ -159,9 +159,9 @@ def _add(layers: dict[str, LoRALayer], name: str, r: int, alpha: float, given: d
         layer.add(name, r, alpha, **given)
 
 
-def _replace(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
+def replace_modules(model: nn.Module, new: dict[nn.Module, nn.Module]) -> None:
     """Put `new[module]` in every place where `module` stands."""
     for parent in list(model.modules()):
-        for child, module in list(parent.named_children()):
+        for child, module in list(parent._modules.items()):  # named_children skips a repeat
             if module in new:
                 setattr(parent, child, new[module])

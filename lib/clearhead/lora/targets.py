@@ -73,8 +73,8 @@ def _why_not(target: str, modules: dict[str, nn.Module], can: dict[str, nn.Modul
             inside = sorted({p.split(".")[-1] for p in can if p.startswith(path + ".")})
             instead = f"; inside it are {listed(inside)}" if inside else ""
             return (
-                f"{target!r} is of class {type(module).__name__}, and LoRA adapts Linear, Embedding and "
-                f"Conv1D{instead}."
+                f"{target!r} is of class {type(module).__name__}, and LoRA adapts Linear, "
+                f"Embedding and Conv1D{instead}."
             )
     near = difflib.get_close_matches(target, [*sorted(known), *can], n=1, cutoff=0.5)
     meant = f"did you mean {near[0]!r}? There are" if near else "there are"
