@@ -13,7 +13,7 @@ from marking.registry import exercises
 ROOT = Path(__file__).resolve().parents[2]
 HEAD = "| exercise | what you write | level | minutes | points |"
 RULE = "|---|---|---|---|---|"
-CHAPTERS = ["attention"]
+CHAPTERS = ["attention", "lora"]
 
 
 def table(chapter: str) -> str:
