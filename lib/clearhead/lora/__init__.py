@@ -15,6 +15,7 @@ from .double_quantisation import (
     dynamic_code,
     quantise_scales,
 )
+from .files import load, save
 from .forward import forward, gradients, scale
 from .initialise import initial, initialise, pissa
 from .layer import LoRALayer
@@ -33,7 +34,8 @@ from .model import (
     unmerge_model,
 )
 from .nf4 import NF4, dequantise, nf4, normal_float_code, pack, quantise, unpack
-from .qlora import NF4Linear
+from .plus import loraplus_groups
+from .qlora import NF4Linear, quantise_model
 
 __all__ = [
     "NF4",
@@ -63,8 +65,10 @@ __all__ = [
     "gradients",
     "initial",
     "initialise",
+    "load",
     "lora_layers",
     "lora_parameters",
+    "loraplus_groups",
     "merge",
     "merge_model",
     "multiply_adds",
@@ -74,10 +78,12 @@ __all__ = [
     "per_row",
     "pissa",
     "quantise",
+    "quantise_model",
     "quantise_scales",
     "rank_for_energy",
     "remove",
     "row_lengths",
+    "save",
     "scale",
     "split",
     "switch",

@@ -74,6 +74,8 @@ def nf4(
     shapes or values that are not finite.
     """
     _require_values(values, block_size)
+    if code.ndim != 1 or not len(code):
+        raise ValueError(f"code has shape {tuple(code.shape)}; give one axis of code points.")
     precise = torch.promote_types(values.dtype, torch.float32)
     indices, largest = [], []
     for block in values.to(precise).split(block_size) if len(values) else ():
@@ -102,7 +104,7 @@ def quantise(
     scaled = blocks / absmax.masked_fill(absmax == 0, 1.0)[:, None]
     code = torch.tensor(NF4, dtype=precise, device=values.device)
     midpoints = (code[:-1] + code[1:]) / 2
-    codes = torch.bucketize(scaled, midpoints).to(torch.uint8)
+    codes = torch.bucketize(scaled, midpoints, out_int32=True).to(torch.uint8)
     return codes.flatten()[: len(values)], absmax
 
 

@@ -15,6 +15,9 @@ $$
 + s\, A^\top B^\top \frac{\partial L}{\partial y} \tag{2}
 $$
 
+Quantise before or after `apply`: `quantise_model` finds the linear layers, adapted or not, and
+leaves embeddings and the output head as they are.
+
 Training starts from the *quantised* model, which is a little worse than the model that was
 quantised, and the adapter makes up for it. Merging would round the update to four bits, so a
 quantised layer is not merged: dequantise it first (`to_linear`).
@@ -25,12 +28,16 @@ quantised layer is not merged: dequantise it first (`to_linear`).
 **Source.** Dettmers et al., 2023 (QLoRA), section 3, equations 5 and 6.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .double_quantisation import QuantisedScales, dequantise_scales, quantise_scales
+from .model import lora_layers, replace_modules
 from .nf4 import dequantise, pack, quantise, unpack
+from .targets import ALL_LINEAR, find_targets
 
 
 class NF4Linear(nn.Linear):
@@ -71,16 +78,35 @@ class NF4Linear(nn.Linear):
         return _Multiply.apply(x, self)
 
     def to_linear(self) -> nn.Linear:
-        """An ordinary layer that holds the rounded weight."""
-        weight = self.weight
-        linear = nn.Linear(
-            *(self.in_features, self.out_features),
-            bias=self.bias is not None,
-            device="meta",
-        )
-        linear.weight = nn.Parameter(weight, requires_grad=False)
+        """An ordinary frozen layer that holds the rounded weight."""
+        linear = nn.Linear(self.in_features, self.out_features, bias=False, device="meta")
+        linear.weight = nn.Parameter(self.weight, requires_grad=False)
         linear.bias = self.bias
         return linear
+
+
+def quantise_model(
+    model: nn.Module, targets: Sequence[str] | str = ALL_LINEAR, block_size: int = 64
+) -> list[str]:
+    """Put an `NF4Linear` in the place of each linear layer that `targets` name; returns the names.
+
+    Targets are named as for `apply`; the base inside a LoRA layer is called `base`. Raises
+    `TypeError` for a target that is not an `nn.Linear` or is quantised already, and `ValueError`
+    for a name that no module has, a weight that is not finite or a base whose adapter is merged.
+    The model is unchanged then.
+    """
+    found = find_targets(model, targets)
+    for layer in lora_layers(model).values():
+        if layer.base in found.values():
+            layer.require_switchable(None)  # refuses a merged one
+    new = {}
+    for path, linear in found.items():
+        if not isinstance(linear, nn.Linear):
+            kind = type(linear).__name__
+            raise TypeError(f"NF4Linear replaces an nn.Linear; {path!r} is a {kind}.")
+        new[linear] = NF4Linear(linear, block_size)
+    replace_modules(model, new)
+    return list(found)
 
 
 class _Multiply(torch.autograd.Function):
