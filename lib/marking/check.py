@@ -43,7 +43,7 @@ def check(
     if report.attempted:
         progress.record(exercise.id, report.share)
         if report.passed < report.total:
-            mistakes, certain = diagnose(exercise, cases, outcomes, seconds=seconds)
+            mistakes, certain = diagnose(exercise, cases, outcomes)
             example = smallest_example(exercise, answer, cases, outcomes, seconds)
             report = Report(exercise, results, mistakes, certain, example, printed)
     return report

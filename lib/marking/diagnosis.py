@@ -16,7 +16,8 @@ import torch
 
 from marking.draw import Draw
 from marking.exercise import Case, Exercise, Mistake, draw_case
-from marking.outcome import Outcome, run_case, same
+from marking.limits import undisturbed
+from marking.outcome import Outcome, run_case, run_known, same
 
 DTYPES = (torch.float64, torch.float32)
 # Values that tell nothing about which mistake was made: these faults speak for themselves.
@@ -114,17 +115,19 @@ def run_suite(exercise, answer, cases: list[Case], *, seconds: float) -> list[Ou
     return outcomes
 
 
-def diagnose(exercise, cases, outcomes, *, seconds: float) -> tuple[tuple[Mistake, ...], bool]:
+def diagnose(exercise, cases, outcomes) -> tuple[tuple[Mistake, ...], bool]:
     """`name_mistakes`, running each mistake on the cases as far as is needed."""
 
-    unwatched = replace(exercise, largest=None, forbidden=())  # mistakes are ours, and many
+    watched = replace(exercise, forbidden=())  # mistakes are ours, and many
+    unwatched = replace(watched, largest=None)
 
     @cache
     def run(impl: Callable, i: int) -> Outcome:
         watch = outcomes[i].fault == "too-large"
-        return run_case(exercise if watch else unwatched, impl, cases[i], seconds=seconds)
+        return run_known(watched if watch else unwatched, impl, cases[i])
 
-    return name_mistakes(exercise, cases, outcomes, run)
+    with undisturbed():
+        return name_mistakes(exercise, cases, outcomes, run)
 
 
 def smallest_example(

@@ -8,6 +8,7 @@ import sysconfig
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -70,17 +71,31 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
         if isinstance(error, NotImplementedError) and not str(error):
             return Outcome(fault="not-attempted", message="Not written yet.")
         where = _learner_line(error)
-        text = f"It raised {type(error).__name__}: {_first_line(error)}{where}"
+        text = f"It raised {_named(error)}{where}"
         if isinstance(error, TypeError) and not where and "argument" in str(error):
             text += ". Keep the argument names of the given cell."
         return Outcome(
             fault="raised",
             message=text,
             printed=printed.getvalue(),
-            error=f"{type(error).__name__}: {_first_line(error)}",
+            error=_named(error),
         )
     fault, text = _judge(exercise, case, inputs, value, sizes)
     return Outcome(value=value, fault=fault, message=text, printed=printed.getvalue())
+
+
+def run_known(exercise: Exercise, impl: Callable, case: Case) -> Outcome:
+    """What a mistake's code does. It is ours and ends, so it runs without a learner's safeguards,
+    which take longer than the code itself."""
+    inputs = copy_inputs(case.inputs)
+    sizes = WatchSizes() if exercise.largest else contextlib.nullcontext()
+    try:
+        with sizes:
+            value = exercise.call(impl, inputs)
+    except Exception as error:
+        return Outcome(fault="raised", error=_named(error))
+    fault, text = _judge(exercise, case, inputs, value, sizes)
+    return Outcome(value=value, fault=fault, message=text)
 
 
 def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
@@ -156,9 +171,21 @@ def _same_tensor(a: torch.Tensor, b: torch.Tensor) -> bool:
     return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else a.equal(b)
 
 
+def _named(error: BaseException) -> str:
+    return f"{type(error).__name__}: {_first_line(error)}"
+
+
 def _first_line(error: BaseException) -> str:
     lines = str(error).splitlines()
     return lines[0][:200] if lines else "(no message)"
+
+
+@cache
+def _not_a_learners() -> tuple[str, ...]:
+    """Where the files lie that are no learner's."""
+    paths = sysconfig.get_paths()
+    ours = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "<frozen")
+    return ours + tuple(paths[name] for name in ("stdlib", "purelib", "platlib"))
 
 
 def _learner_line(error: BaseException) -> str:
@@ -166,12 +193,10 @@ def _learner_line(error: BaseException) -> str:
 
     `exit()` ends in a file of Python's own; the learner's line is the one that called it.
     """
-    ours = (str(Path(__file__).parent), str(Path(torch.__file__).parent), "<frozen")
-    ours += tuple(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib"))
     frames = [
         frame
         for frame in traceback.extract_tb(error.__traceback__)
-        if not frame.filename.startswith(ours)
+        if not frame.filename.startswith(_not_a_learners())
     ]
     if not frames:
         return ""

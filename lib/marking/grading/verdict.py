@@ -97,7 +97,7 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
     }
     if first.fault in plain and first.fault != "raised":
         return (), plain[first.fault]
-    found, certain = diagnose(exercise, cases, outcomes, seconds=5.0)
+    found, certain = diagnose(exercise, cases, outcomes)
     if found:
         told = " And ".join(f"“{m.id}”: {m.says}" for m in found)
         return tuple(m.id for m in found), told if certain else f"It looks like {told}"

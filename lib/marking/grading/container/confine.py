@@ -9,6 +9,8 @@ machine's numbers (32-bit, x32) end the process: libseccomp's own rule.
 import ctypes.util
 import errno
 import os
+import sys
+import tempfile
 
 CLONE_THREAD = 0x00010000
 DENIED = {
@@ -32,37 +34,35 @@ DENIED = {
     "setdomainname setrlimit",
 }
 
-_seccomp = None
+_program: bytes | None = None  # the filter, compiled, with a mark where a process's number goes
+MARK = 0x7A3B5C1D  # larger than any process number
+PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS = 4, 22, 38
+FILTER_MODE, STEP_BYTES = 2, 8
+
+
+class Program(ctypes.Structure):
+    """struct sock_fprog: a filter as the kernel takes it."""
+
+    _fields_ = (("steps", ctypes.c_ushort), ("code", ctypes.c_char_p))
 
 
 def load() -> None:
-    """Find libseccomp before the fork; without it there is no filter, and the canary says so."""
-    global _seccomp
+    """Compile the filter before the fork, once; without libseccomp there is none, and the canary
+    says so."""
+    global _program
     search = ctypes.util.find_library
     # The search runs ldconfig, which the container does not have; these names never change.
     ctypes.util.find_library = {"c": "libc.so.6", "seccomp": "libseccomp.so.2"}.get
     try:
         import pyseccomp
-
-        _seccomp = pyseccomp
     except (ImportError, OSError, RuntimeError):
-        _seccomp = None
+        return
     finally:
         ctypes.util.find_library = search
+    _program = _compiled(pyseccomp)
 
 
-def hide() -> None:
-    """Close /proc/<this process>/mem and fd to others of the same user; a child inherits it."""
-    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
-    if prctl is not None:
-        prctl(4, 0, 0, 0, 0)  # PR_SET_DUMPABLE
-
-
-def confine() -> bool:
-    """Put the filter in force for this process; False if this system has no libseccomp."""
-    seccomp = _seccomp
-    if seccomp is None:
-        return False
+def _compiled(seccomp) -> bytes:
     filter = seccomp.SyscallFilter(defaction=seccomp.ALLOW)
     refuse = seccomp.ERRNO(errno.EPERM)
     for name in " ".join(DENIED.values()).split():
@@ -73,11 +73,34 @@ def confine() -> bool:
     missing = seccomp.ERRNO(errno.ENOSYS)  # glibc then falls back to clone, whose flags we see
     filter.add_rule(missing, "clone3")
     filter.add_rule(refuse, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, CLONE_THREAD, 0))
-    mine = os.getpid()
     for name in ("kill", "tgkill"):
-        filter.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, mine))
+        filter.add_rule(refuse, name, seccomp.Arg(0, seccomp.NE, MARK))
     filter.add_rule(refuse, "prlimit64", seccomp.Arg(0, seccomp.NE, 0))  # another's limits
     for command in (8, 10, 15):  # fcntl's F_SETOWN, F_SETSIG, F_SETOWN_EX: a signal by detour
         filter.add_rule(refuse, "fcntl", seccomp.Arg(1, seccomp.EQ, command))
-    filter.load()
+    with tempfile.TemporaryFile() as file:
+        filter.export_bpf(file)
+        file.seek(0)
+        return file.read()
+
+
+def hide() -> None:
+    """Close /proc/<this process>/mem and fd to others of the same user; a child inherits it."""
+    prctl = getattr(ctypes.CDLL(None, use_errno=True), "prctl", None)
+    if prctl is not None:
+        prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+def confine() -> bool:
+    """Put the filter in force for this process; False if this system has no libseccomp."""
+    if _program is None:
+        return False
+    mark, mine = (number.to_bytes(4, sys.byteorder) for number in (MARK, os.getpid()))
+    code = _program.replace(mark, mine)
+    program = Program(len(code) // STEP_BYTES, code)
+    prctl = ctypes.CDLL(None, use_errno=True).prctl
+    if prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) or prctl(
+        PR_SET_SECCOMP, FILTER_MODE, ctypes.byref(program), 0, 0
+    ):
+        raise OSError(ctypes.get_errno(), "the seccomp filter was refused")
     return True
