@@ -248,3 +248,38 @@ def test_bytes_that_hold_no_text_are_refused():
     for data in (b"\0" * 100, b"\xff" * 100, json.dumps("\ud800").encode(), b"null"):
         with pytest.raises(Unreadable):
             rebuild(data, release(), "ada", NAME)
+
+
+def test_what_cells_printed_is_dropped_the_students_and_the_releases():
+    printed = {"outputs": [{"output_type": "stream", "name": "stdout", "text": "full marks"}]}
+    notebook, ours = right(), release()
+    notebook["cells"].append(code("x = 1"))
+    for cell in [*notebook["cells"], *ours["cells"]]:
+        if cell["cell_type"] == "code":
+            cell |= printed | {"execution_count": 3}
+    made = rebuild(as_bytes(notebook), ours, "ada", NAME).notebook["cells"]
+    kept = [(c["outputs"], c["execution_count"]) for c in made if c["cell_type"] == "code"]
+    assert kept == [([], None)] * len(kept) and len(kept) > 20
+
+
+def test_a_cell_of_the_students_never_takes_an_id_of_the_release():
+    notebook, ours = right(), release()
+    at(ours, "end")["id"] = "extra-1"
+    notebook["cells"].append(code("x = 1"))
+    made = rebuild(as_bytes(notebook), ours, "ada", NAME).notebook["cells"]
+    assert len({cell["id"] for cell in made}) == len(made) == len(ours["cells"]) + 1
+
+
+def test_changing_one_rebuilt_notebook_changes_no_other():
+    ours = release()
+    made = rebuild(as_bytes(right()), ours, "ada", NAME).notebook
+    made["metadata"]["kernelspec"]["name"] = "changed"
+    for cell in made["cells"]:
+        cell["metadata"].setdefault("nbgrader", {})["points"] = 99
+    assert ours == release()
+
+
+def test_what_was_repaired_in_many_cells_is_said_once():
+    notebook = right()
+    notebook["cells"] += [code("%time f()"), code("%time g()")]
+    assert built(notebook).notes == ("an extra cell: 1 line magic was taken out",)

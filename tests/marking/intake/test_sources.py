@@ -214,3 +214,88 @@ def test_a_folder_named_like_the_assignment_with_one_students_file(tmp_path):
 
 def test_two_names_that_differ_in_what_is_left_out_have_two_ids():
     assert safe_id("a?b") != safe_id("a*b")
+
+
+def test_a_refused_file_beside_a_readable_one_is_named_once(tmp_path):
+    write(tmp_path / "in", {f"ada/{FILE}": WORK})
+    (tmp_path / "in" / "ada" / "newer.ipynb").symlink_to(RELEASE_FILE)
+    submissions, refused = collect(tmp_path / "in", NAME, RELEASE_FILE)
+    assert [(s.student, s.notes) for s in submissions] == [("ada", ())]
+    assert [r.path for r in refused] == ["ada/newer.ipynb"]
+
+
+def test_no_more_than_so_many_files_of_a_student_are_tried(tmp_path, monkeypatch):
+    monkeypatch.setattr("marking.grading.lms.MOST_TRIED", 2)
+    write(tmp_path, {f"ada/{FILE}": WORK, f"bob/{FILE}": WORK})
+    write(tmp_path, {f"ada/copy {number}.ipynb": b"junk" for number in range(5)})
+    os.utime(tmp_path / "ada" / FILE, (1, 1))
+    submissions, refused = collect(tmp_path, NAME, RELEASE_FILE)
+    assert [s.student for s in submissions] == ["bob"] and len(refused) == 2
+
+
+def test_a_canvas_number_of_thousands_of_digits_is_read(tmp_path):
+    numbers = ("9" * 150, "8" * 150)
+    files = {f"ada_1_{number}_x.ipynb": WORK for number in numbers}
+    assert list(collected_files(tmp_path, files)) == ["ada_1"]
+
+
+def collected_files(folder, files: dict) -> dict:
+    write(folder, files)
+    return collected(folder)[0]
+
+
+def test_of_two_files_of_one_time_the_one_of_the_assignments_name_stands(tmp_path):
+    write(tmp_path, {f"ada/{FILE}": WORK, "ada/a scratch pad.ipynb": OLDER})
+    for file in (tmp_path / "ada").iterdir():
+        os.utime(file, (1, 1))
+    found, _ = collected(tmp_path)
+    assert found["ada"].notes[0].startswith(f"ada/{FILE} was taken")
+
+
+def test_gradescopes_list_that_cannot_be_read_costs_the_names_alone(tmp_path):
+    write(tmp_path, {f"submission_{n}/{FILE}": WORK for n in (101, 102)})
+    (tmp_path / "submission_metadata.yml").symlink_to(RELEASE_FILE)
+    assert list(collected(tmp_path)[0]) == ["submission_101", "submission_102"]
+
+
+def test_a_students_own_list_names_nobody(tmp_path):
+    files = {f"x/submission_{n}/{FILE}": WORK for n in (101, 102)}
+    files["x/submission_101/submission_metadata.yml"] = LISTED.encode()
+    assert list(collected_files(tmp_path, files)) == ["submission_101", "submission_102"]
+
+
+@pytest.mark.parametrize("folder", ["exercises", "solutions"])
+def test_the_folder_of_a_release_or_a_master_is_no_student(folder, tmp_path):
+    write(tmp_path, {f"{folder}/{NAME}/{FILE}": WORK})
+    assert folder not in collected(tmp_path / folder / NAME)[0]
+
+
+def test_the_folder_that_a_zip_lies_in_is_no_student(tmp_path):
+    (tmp_path / "bob").mkdir()
+    zipped(tmp_path / "bob" / "export.zip", {f"{NAME}/{FILE}": WORK})
+    assert "bob" not in collected(tmp_path / "bob" / "export.zip")[0]
+
+
+def test_the_reason_of_a_refusal_is_short_whatever_the_name(tmp_path):
+    write(tmp_path, {f"ada/x.{'y' * 200}": WORK})
+    refused = collected(tmp_path)[1]
+    assert all(len(r.why) < 100 for r in refused.values()) and refused
+
+
+@pytest.mark.parametrize("ending", [".json", ".txt", ".html"])
+def test_an_ending_that_a_browser_added_is_passed_over(ending, tmp_path):
+    assert list(collected_files(tmp_path, {f"ada/{FILE}{ending}": WORK})) == ["ada"]
+
+
+def test_a_release_that_cannot_be_read_is_named(tmp_path):
+    write(tmp_path, {f"ada/{FILE}": WORK, "released/x/x.ipynb": b"{}"})
+    for path in (tmp_path / "released" / "x" / "x.ipynb", tmp_path / "nowhere.ipynb"):
+        with pytest.raises(CourseError, match=r"release notebook .* cannot be read"):
+            collect(tmp_path, NAME, path)
+
+
+def test_of_an_unreadable_latest_file_the_one_before_it_has_no_note_of_it(tmp_path):
+    write(tmp_path, {f"ada/{FILE}": WORK, "ada/newer.ipynb": b"junk"})
+    os.utime(tmp_path / "ada" / FILE, (1, 1))
+    found, refused = collected(tmp_path)
+    assert found["ada"].notes == () and list(refused) == ["ada/newer.ipynb"]
