@@ -10,7 +10,8 @@ from pathlib import Path
 
 from traitlets.config import Config
 
-from marking.grading.gradebook_rows import ExportError, Row, rows
+from marking.grading.gradebook_rows import ExportError, Row, number, rows
+from marking.grading.worksheet import Filled, fill
 
 FORMULA = ("=", "+", "@", "-", "\t", "\r")
 FORMATS = ("canvas", "moodle", "gradescope")
@@ -23,9 +24,9 @@ def canvas(found: list[Row], assignment: str, assignment_id: str = "") -> str:
     stamped = any(row.stamps for row in found)
     head = ["Student", "ID", "SIS User ID", "SIS Login ID", "Section", column]
     lines = [head + ["Notes"] * stamped]
-    lines.append(["    Points Possible", "", "", "", "", _number(found[0].most)] + [""] * stamped)
+    lines.append(["    Points Possible", "", "", "", "", number(found[0].most)] + [""] * stamped)
     for row in found:
-        points = _number(row.score) if row.has_score else ""
+        points = number(row.score) if row.has_score else ""
         line = [row.sortable_name, row.lms_id, row.student, row.student, "", points]
         lines.append(line + [" ".join(row.stamps)] * stamped)
     return _csv(lines)
@@ -37,11 +38,11 @@ def moodle(found: list[Row]) -> str:
     head += ["Maximum grade", "Grade can be changed", "Last modified (grade)", "Feedback comments"]
     lines = [head]
     for row in found:
-        number = row.lms_id.removeprefix("Participant ")
-        identifier = f"Participant {number}" if number else ""
-        points = _number(row.score) if row.has_score else ""
+        participant = row.lms_id.removeprefix("Participant ")
+        identifier = f"Participant {participant}" if participant else ""
+        points = number(row.score) if row.has_score else ""
         line = [identifier, row.full_name, row.student, row.email, "Submitted for grading"]
-        lines.append([*line, points, _number(row.most), "Yes", "", " ".join(row.stamps)])
+        lines.append([*line, points, number(row.most), "Yes", "", " ".join(row.stamps)])
     return _csv(lines)
 
 
@@ -96,13 +97,27 @@ def export(config: Config, assignment: str, to: str, path: Path, assignment_id: 
     return len(found)
 
 
+def export_into(config: Config, assignment: str, to: str, path: Path, **how) -> Filled:
+    """Fill in the LMS's own file `theirs` (its `column`, if that has to be said) and write it to
+    `path`; theirs stays as it is. Raises `ExportError`."""
+    theirs, column = how["theirs"], how.get("column", "")
+    if to not in ("canvas", "moodle"):
+        raise ExportError(f"--into takes a file of Canvas or Moodle, not of {to!r}.")
+    if path.exists() and path.samefile(theirs):
+        raise ExportError(f"{path.name} is the file that you gave: name another to write to.")
+    found = rows(config, assignment)
+    try:
+        made = fill(theirs.read_bytes(), found, to, assignment, column)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(made.data)
+    except OSError as error:
+        raise ExportError(f"{error.filename or path.name}: {error.strerror}.") from None
+    return made
+
+
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="")
-
-
-def _number(value: float) -> str:
-    return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
 
 
 def _csv(lines: list[list[str]]) -> str:

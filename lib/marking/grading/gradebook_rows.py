@@ -70,6 +70,11 @@ class Row:
         return [UNBOXED] * unboxed + [WAITS] * waits
 
 
+def number(value: float) -> str:
+    """Points as an LMS reads them: 3, 2.5."""
+    return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
+
+
 def rows(config: Config, assignment: str) -> list[Row]:
     """Every submission of an assignment, by student. Raises `ExportError` if there is none, and
     `GradebookError` if the gradebook cannot be read."""
