@@ -10,6 +10,7 @@ from marking.exercise import Exercise, Mistake
 from marking.exercises.attention import _attend as parts
 from marking.exercises.attention._attend import attend
 from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
+from marking.exercises.attention._shared import SCALE, shared
 
 # --- situations ------------------------------------------------------------------------------
 
@@ -133,19 +134,7 @@ not_shared_by_einsum = partial(
 )
 heads_backwards = _shared(lambda x, H: _neighbours(x, H).flip(1))
 
-no_scale = partial(_grouped, scale=parts.no_scale)
-scale_by_d = partial(_grouped, scale=parts.by_d)
 scale_by_width = partial(_grouped, scale=lambda q, k, v: (q.shape[1] * q.shape[-1]) ** -0.5)
-softmax_over_queries = partial(_grouped, axis=-2)
-softmax_over_heads = partial(_grouped, axis=1)
-
-mask_inverted = partial(_grouped, hide=parts.inverted)
-mask_ignored = partial(_grouped, hide=parts.ignored)
-mask_after_softmax = partial(_grouped, hide=parts.ignored, after=parts.times_mask)
-mask_multiplies_scores = partial(_grouped, hide=parts.multiplied)
-fill_too_small = partial(_grouped, hide=parts.filled(-20.0))
-uniform_on_empty = partial(_grouped, hide=parts.filled(-1e9))
-nan_on_empty = partial(_grouped, normalise=parts.torch_softmax)
 
 
 def output_regrouped(q, k, v, mask):
@@ -205,12 +194,7 @@ def head_by_head(q, k, v, mask):
     return torch.stack(heads, dim=1)
 
 
-TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
-BEFORE = "attention/03_masks_heads_positions#why-must-the-mask-come-before-the-softmax"
-EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
 SHARED = "attention/03_masks_heads_positions#why-can-heads-share-keys-and-values"
-SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
-FIRST = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
 
 GROUPED_QUERY = Exercise(
     id="attention.grouped_query",
@@ -310,18 +294,7 @@ GROUPED_QUERY = Exercise(
             "the last query heads read the first key/value head; count both in the same direction.",
             SHARED,
         ),
-        Mistake(
-            "no-scale",
-            no_scale,
-            "the scores are not divided by √D; divide before the softmax.",
-            SCALE,
-        ),
-        Mistake(
-            "scale-by-d",
-            scale_by_d,
-            "the scores are divided by D, not by √D, which flattens the weights.",
-            SCALE,
-        ),
+        *shared(_grouped, "no-scale", "scale-by-d"),
         Mistake(
             "scale-by-width",
             scale_by_width,
@@ -329,67 +302,17 @@ GROUPED_QUERY = Exercise(
             "one head.",
             SCALE,
         ),
-        Mistake(
+        *shared(
+            _grouped,
             "softmax-over-queries",
-            softmax_over_queries,
-            "softmax runs over the queries; normalise over the keys, the last axis of the scores.",
-            FIRST,
-        ),
-        Mistake(
             "softmax-over-heads",
-            softmax_over_heads,
-            "softmax runs over the heads; normalise over the keys, the last axis of the scores.",
-            FIRST,
-        ),
-        Mistake(
             "mask-inverted",
-            mask_inverted,
-            "the mask is read the other way round; True means may attend, so hide the pairs where "
-            "it is False.",
-            TRUE,
-        ),
-        Mistake(
             "mask-ignored",
-            mask_ignored,
-            "the mask is not used, so every query sees every key; hide the pairs where it is "
-            "False before the softmax.",
-            TRUE,
-        ),
-        Mistake(
             "mask-after-softmax",
-            mask_after_softmax,
-            "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
-            "the scores, before the softmax.",
-            BEFORE,
-        ),
-        Mistake(
             "mask-multiplies-scores",
-            mask_multiplies_scores,
-            "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
-            "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
-            BEFORE,
-        ),
-        Mistake(
             "fill-too-small",
-            fill_too_small,
-            "hidden scores are set to a number that real scores can fall below, so hidden keys "
-            "leak in; use −∞, and treat a fully masked row apart.",
-            EMPTY,
-            also=tuple(partial(_grouped, hide=parts.filled(n)) for n in (-1.0, -5.0, -10.0, -50.0)),
-        ),
-        Mistake(
             "uniform-on-empty",
-            uniform_on_empty,
-            "hidden scores are set to a large negative number, so a query that may attend to "
-            "nothing gets the plain average of the values; here such a row gives zeros.",
-            EMPTY,
-        ),
-        Mistake(
             "nan-on-empty",
-            nan_on_empty,
-            "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
-            "may attend to nothing gives zeros.",
-            EMPTY,
         ),
         Mistake(
             "weights-too",

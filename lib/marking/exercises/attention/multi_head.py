@@ -10,6 +10,7 @@ from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.attention import _attend as parts
 from marking.exercises.attention._attend import attend
 from marking.exercises.attention._masks import some_allowed, some_empty
+from marking.exercises.attention._shared import SCALE, shared
 
 # --- situations ------------------------------------------------------------------------------
 
@@ -168,18 +169,7 @@ keys_from_queries = partial(_heads, pick=lambda w_q, w_k, w_v: (w_q, w_q, w_v))
 values_from_keys = partial(_heads, pick=lambda w_q, w_k, w_v: (w_q, w_k, w_k))
 queries_and_keys_swapped = partial(_heads, pick=lambda w_q, w_k, w_v: (w_k, w_q, w_v))
 
-no_scale = partial(_heads, scale=parts.no_scale)
-scale_by_d = partial(_heads, scale=parts.by_d)
 scale_by_all_heads = partial(_heads, scale=lambda q, k, v: (q.shape[1] * q.shape[-1]) ** -0.5)
-softmax_over_queries = partial(_heads, axis=-2)
-softmax_over_heads = partial(_heads, axis=1)
-
-mask_inverted = partial(_heads, hide=parts.inverted)
-mask_ignored = partial(_heads, hide=parts.ignored)
-mask_after_softmax = partial(_heads, hide=parts.ignored, after=parts.times_mask)
-mask_multiplies_scores = partial(_heads, hide=parts.multiplied)
-uniform_on_empty = partial(_heads, hide=parts.filled(-1e9))
-nan_on_empty = partial(_heads, normalise=parts.torch_softmax)
 
 
 def scale_by_input(x, w_q, w_k, w_v, w_o, n_heads, mask):
@@ -262,13 +252,8 @@ def output_summed_by_head(x, w_q, w_k, w_v, w_o, n_heads, mask):
     return sum(heads[:, h] @ w.T for h, w in enumerate(w_o.chunk(n_heads, dim=1)))
 
 
-TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
-BEFORE = "attention/03_masks_heads_positions#why-must-the-mask-come-before-the-softmax"
-EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
 HEADS = "attention/03_masks_heads_positions#why-several-heads"
 VIEW = "attention/03_masks_heads_positions#what-does-view-do-where-transpose-belongs"
-SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
-FIRST = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
 THREE = "attention/01_queries_keys_values#why-three-matrices-and-not-one"
 
 MULTI_HEAD = Exercise(
@@ -418,18 +403,7 @@ MULTI_HEAD = Exercise(
             "from w_v.",
             HEADS,
         ),
-        Mistake(
-            "no-scale",
-            no_scale,
-            "the scores are not divided by √D; divide before the softmax.",
-            SCALE,
-        ),
-        Mistake(
-            "scale-by-d",
-            scale_by_d,
-            "the scores are divided by D, not by √D, which flattens the weights.",
-            SCALE,
-        ),
+        *shared(_heads, "no-scale", "scale-by-d"),
         Mistake(
             "scale-by-all-heads",
             scale_by_all_heads,
@@ -443,31 +417,8 @@ MULTI_HEAD = Exercise(
             "the scores are divided by √C, the width of x; each head's dot product has D terms.",
             SCALE,
         ),
-        Mistake(
-            "softmax-over-queries",
-            softmax_over_queries,
-            "softmax runs over the queries; normalise over the keys, the last axis of the scores.",
-            FIRST,
-        ),
-        Mistake(
-            "softmax-over-heads",
-            softmax_over_heads,
-            "softmax runs over the heads; normalise over the keys, the last axis of the scores.",
-            FIRST,
-        ),
-        Mistake(
-            "mask-inverted",
-            mask_inverted,
-            "the mask is read the other way round; True means may attend, so hide the pairs where "
-            "it is False.",
-            TRUE,
-        ),
-        Mistake(
-            "mask-ignored",
-            mask_ignored,
-            "the mask is not used, so every query sees every key; hide the pairs where it is "
-            "False before the softmax.",
-            TRUE,
+        *shared(
+            _heads, "softmax-over-queries", "softmax-over-heads", "mask-inverted", "mask-ignored"
         ),
         Mistake(
             "always-causal",
@@ -476,33 +427,12 @@ MULTI_HEAD = Exercise(
             "none when it is None.",
             HEADS,
         ),
-        Mistake(
+        *shared(
+            _heads,
             "mask-after-softmax",
-            mask_after_softmax,
-            "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
-            "the scores, before the softmax.",
-            BEFORE,
-        ),
-        Mistake(
             "mask-multiplies-scores",
-            mask_multiplies_scores,
-            "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
-            "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
-            BEFORE,
-        ),
-        Mistake(
             "uniform-on-empty",
-            uniform_on_empty,
-            "hidden scores are set to a large negative number, so a query that may attend to "
-            "nothing gets the plain average of the values; here such a row gives zeros.",
-            EMPTY,
-        ),
-        Mistake(
             "nan-on-empty",
-            nan_on_empty,
-            "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
-            "may attend to nothing gives zeros.",
-            EMPTY,
         ),
     ),
     alternatives=(by_einsum, head_by_head, output_summed_by_head),

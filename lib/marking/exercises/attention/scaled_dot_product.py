@@ -10,6 +10,7 @@ from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.attention import _attend as parts
 from marking.exercises.attention._attend import attend
 from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
+from marking.exercises.attention._shared import BEFORE, EMPTY, FIRST, SCALE, shared
 
 # --- situations ------------------------------------------------------------------------------
 
@@ -98,23 +99,15 @@ def _scaled(factor):
     return partial(attend, scale=factor)
 
 
-no_scale = _scaled(parts.no_scale)
-scale_by_d = _scaled(parts.by_d)
 scale_by_keys = _scaled(lambda q, k, v: 1 / math.sqrt(k.shape[-2]))
 scale_by_queries = _scaled(lambda q, k, v: 1 / math.sqrt(q.shape[-2]))
 scale_by_value_size = _scaled(lambda q, k, v: 1 / math.sqrt(v.shape[-1]))
 multiplied_by_root = _scaled(lambda q, k, v: math.sqrt(q.shape[-1]))
 
-softmax_over_queries = partial(attend, axis=-2)
 softmax_over_axis_one = partial(attend, axis=1)
 softmax_over_axis_zero = partial(attend, axis=0)
 
-mask_inverted = partial(attend, hide=parts.inverted)
-mask_ignored = partial(attend, hide=parts.ignored)
-mask_after_softmax = partial(attend, hide=parts.ignored, after=parts.times_mask)
-mask_multiplies_scores = partial(attend, hide=parts.multiplied)
 mask_added = partial(attend, hide=lambda scores, mask: scores + mask)
-fill_too_small = partial(attend, hide=parts.filled(-20.0))
 uniform_on_empty = partial(attend, hide=parts.filled(-1e9))
 nan_on_empty = partial(attend, normalise=parts.torch_softmax)
 
@@ -196,12 +189,7 @@ def query_by_query(q, k, v, mask):
     return (weights[..., None] * v[..., None, :, :]).sum(-2), weights
 
 
-TRUE = "attention/03_masks_heads_positions#which-way-round-is-true"
-BEFORE = "attention/03_masks_heads_positions#why-must-the-mask-come-before-the-softmax"
-EMPTY = "attention/03_masks_heads_positions#how-negative-is-negative-enough"
-SCALE = "attention/02_scale#what-do-the-wrong-scalings-do"
 OVERFLOW = "attention/02_scale#when-does-the-exponential-overflow"
-FIRST = "attention/01_queries_keys_values#the-general-formula-and-its-shapes"
 
 SCALED_DOT_PRODUCT = Exercise(
     id="attention.scaled_dot_product",
@@ -228,20 +216,7 @@ SCALED_DOT_PRODUCT = Exercise(
     tolerance=Tolerance(fp32=3e-4),
     forbidden=parts.FUSED,
     mistakes=(
-        Mistake(
-            "no-scale",
-            no_scale,
-            "the scores are not divided by √D, so they grow with D and softmax saturates; divide "
-            "before the softmax.",
-            SCALE,
-        ),
-        Mistake(
-            "scale-by-d",
-            scale_by_d,
-            "the scores are divided by D, not by √D, which flattens the weights; a dot product of "
-            "D random terms has standard deviation √D, and that is what to divide by.",
-            SCALE,
-        ),
+        *shared(attend, "no-scale", "scale-by-d"),
         Mistake(
             "scale-by-keys",
             scale_by_keys,
@@ -276,13 +251,7 @@ SCALED_DOT_PRODUCT = Exercise(
             "softmax.",
             SCALE,
         ),
-        Mistake(
-            "softmax-over-queries",
-            softmax_over_queries,
-            "softmax runs over the queries, so the columns sum to 1 and queries compete for a key; "
-            "normalise over the keys, the last axis of the scores.",
-            FIRST,
-        ),
+        *shared(attend, "softmax-over-queries"),
         Mistake(
             "softmax-over-axis-one",
             softmax_over_axis_one,
@@ -296,33 +265,8 @@ SCALED_DOT_PRODUCT = Exercise(
             "softmax runs over axis 0, the first leading axis; normalise over the keys, axis −1.",
             FIRST,
         ),
-        Mistake(
-            "mask-inverted",
-            mask_inverted,
-            "the mask is read the other way round, so each query sees just what it should not; "
-            "True means may attend, so hide the pairs where the mask is False.",
-            TRUE,
-        ),
-        Mistake(
-            "mask-ignored",
-            mask_ignored,
-            "the mask is not used, so every query sees every key; hide the pairs where the mask is "
-            "False before the softmax.",
-            TRUE,
-        ),
-        Mistake(
-            "mask-after-softmax",
-            mask_after_softmax,
-            "the mask is applied to the weights, so what remains no longer sums to 1; apply it to "
-            "the scores, before the softmax.",
-            BEFORE,
-        ),
-        Mistake(
-            "mask-multiplies-scores",
-            mask_multiplies_scores,
-            "the scores are multiplied by the mask (or hidden with 0), and a score of 0 still "
-            "gets the weight of exp(0) = 1; a hidden score has to be −∞.",
-            BEFORE,
+        *shared(
+            attend, "mask-inverted", "mask-ignored", "mask-after-softmax", "mask-multiplies-scores"
         ),
         Mistake(
             "mask-added",
@@ -331,28 +275,7 @@ SCALED_DOT_PRODUCT = Exercise(
             "none; a hidden score has to be −∞.",
             BEFORE,
         ),
-        Mistake(
-            "fill-too-small",
-            fill_too_small,
-            "hidden scores are set to a number that real scores can fall below, so hidden keys "
-            "leak in; use −∞, and treat a fully masked row apart.",
-            EMPTY,
-            also=tuple(partial(attend, hide=parts.filled(n)) for n in (-1.0, -5.0, -10.0, -50.0)),
-        ),
-        Mistake(
-            "uniform-on-empty",
-            uniform_on_empty,
-            "hidden scores are set to a large negative number, so a query that may attend to "
-            "nothing attends to all keys alike; here such a row gives zeros.",
-            EMPTY,
-        ),
-        Mistake(
-            "nan-on-empty",
-            nan_on_empty,
-            "a row of scores that is all −∞ makes torch's softmax divide 0 by 0; here a query that "
-            "may attend to nothing gives zeros.",
-            EMPTY,
-        ),
+        *shared(attend, "fill-too-small", "uniform-on-empty", "nan-on-empty"),
         Mistake(
             "weights-left-nonzero",
             weights_left_nonzero,
