@@ -222,6 +222,17 @@ def test_the_padding_row_of_an_embedding_gets_no_gradient():
     assert not A.grad[:, 3].any() and A.grad[:, 1].any()
 
 
+@EVERY_KIND
+def test_dora_leaves_an_output_at_zero_whose_weights_are_all_zero(kind):
+    adapted, x, _ = layer(kind)
+    adapted.matrix.data[2] = 0
+    adapted.add("default", 3, 5.0, dora=True)
+    frozen, adapter = adapted.base(x), adapted.adapters["default"]
+    torch.testing.assert_close(adapted(x), frozen)
+    adapted(x).sum().backward()
+    assert all(p.grad.isfinite().all() for p in adapter.parameters())
+
+
 def test_a_copy_and_a_saved_state_are_the_same_layer():
     adapted, x, _ = layer("linear")
     adapted.add("default", 3, 5.0, init="pissa")

@@ -78,7 +78,7 @@ def dora_weight(
     s = scale(alpha, len(A), rank_stabilized=rank_stabilized)
     V = weight.to(precise) + s * (B.to(precise) @ A.to(precise))  # O I
     lengths = torch.linalg.vector_norm(V, dim=1).detach()  # a constant to the gradient
-    return (_per_length(magnitude.to(precise), lengths)[:, None] * V).to(weight.dtype)
+    return (per_length(magnitude.to(precise), lengths)[:, None] * V).to(weight.dtype)
 
 
 def dora_forward(
@@ -119,7 +119,7 @@ def dora_fast(
     _require_layer(weight, A, B, magnitude, alpha)
     _require_input(x, weight, bias)
     lengths = row_lengths(weight, A, B, alpha, rank_stabilized=rank_stabilized)
-    factor = _per_length(magnitude.to(lengths.dtype), lengths).to(x.dtype)  # O
+    factor = per_length(magnitude.to(lengths.dtype), lengths).to(x.dtype)  # O
     s = scale(alpha, len(A), rank_stabilized=rank_stabilized)
     y = F.linear(x, weight) + s * F.linear(F.linear(x, A), B)
     return y * factor if bias is None else torch.addcmul(bias, y, factor)
@@ -147,8 +147,8 @@ def row_lengths(
     return (own + (B * (2 * s * cross + s**2 * (B @ (A @ A.mT)))).sum(1)).clamp(min=0).sqrt()
 
 
-def _per_length(magnitude: Tensor, lengths: Tensor) -> Tensor:
-    """m / ‖V‖, and 0 for a row of zeros."""
+def per_length(magnitude: Float[Tensor, " O"], lengths: Float[Tensor, " O"]) -> Float[Tensor, " O"]:
+    """The factor on each row, m / ‖V‖, and 0 for a row of zeros."""
     empty = lengths == 0
     return (magnitude / lengths.masked_fill(empty, 1.0)).masked_fill(empty, 0.0)
 

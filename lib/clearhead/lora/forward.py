@@ -29,7 +29,7 @@ $s \bar W A^\top$ and $s B^\top \bar W$.
 `A` is `(R, I)` ("down"), `B` is `(O, R)` ("up"), as loralib and PEFT store them; `bias` is `(O)`.
 
 **Source.** Equation (1) and the first of (2): Hu et al., 2021, section 4.1. The second of (2):
-Kalajdzievski, 2023, theorem 3.2.
+Kalajdzievski, 2023, section 3.
 """
 
 import math

@@ -34,7 +34,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from .adapter import Adapter
-from .dora import dora_fast, row_lengths
+from .dora import dora_fast, per_length, row_lengths
 from .layer import LoRALayer
 
 
@@ -143,7 +143,7 @@ class LoRAEmbedding(LoRALayer):
             *(adapter.A, adapter.B, adapter.alpha),
             rank_stabilized=adapter.rank_stabilized,
         )
-        return y * (adapter.magnitude / lengths).to(y.dtype)
+        return y * per_length(adapter.magnitude, lengths).to(y.dtype)
 
     def _look_up(self, ids: Tensor, table: Tensor) -> Tensor:
         return F.embedding(ids, table, self.base.padding_idx)
