@@ -47,6 +47,7 @@ HOSTILE = [
     "$\\text{<script>alert(1)</script><img src=x onerror=alert(1)>}$",
     "$\\text{&lt;script&gt;alert(1)&lt;/script&gt;}$",
     "$\\style{background:url(//evil.example/x)}{y}$ $\\class{x}{y}$ $\\id{x}{y}$",
+    "$\\boxed{x}$ $\\cancel{x}$ $\\mathring{x}$",
     "$\\href{//evil.example}{x}$ $\\color{red}{x}$ $\\hspace{99999em}x$",
     '![$\\text{" onerror=alert(1) x="}$](data:image/png;base64,x)',
     '[x](https://a.example/$\\text{"onclick=alert(1)}$ "$\\text{\' onclick=alert(1)}$")',

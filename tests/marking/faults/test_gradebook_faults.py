@@ -2,9 +2,11 @@
 
 import contextlib
 import errno
+import json
 import resource
 import shutil
 import sqlite3
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,10 +15,12 @@ import pytest
 
 pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
 
-from tests.marking.nbgrader_course import NAME
+from sqlalchemy.exc import OperationalError
+from tests.marking.nbgrader_course import NAME, RELEASE
 
-from marking.grading import gradebook, gradebook_rows
+from marking.grading import gradebook, gradebook_rows, intake
 from marking.grading.gradebook_session import GradebookError
+from marking.grading.store import Store
 
 pytestmark = pytest.mark.bubblewrap
 GRADE = ["-m", "marking", "grade", NAME, "--workers", "1"]
@@ -173,3 +177,43 @@ def test_a_graded_notebook_that_is_no_text_is_written_anew(course_copy):
     path.write_bytes(b"\xff\xfe half of a notebook")
     course_copy.write_again("warns")
     assert course_copy.graded("warns").cells
+
+
+def sent(course, student: str):
+    """A submission and its stored rows."""
+    path = course.folder / "_grading" / "submitted" / student / NAME / f"{NAME}.ipynb"
+    made = intake.rebuild(path.read_bytes(), json.loads(RELEASE.read_text("utf-8")), student, NAME)
+    with Store(course.folder / "_grading" / "results.db") as store:
+        return made, [row for row in store.rows(NAME) if row.student == student]
+
+
+def test_a_submission_that_fails_half_way_is_not_in_the_gradebook_at_all(ungraded, monkeypatch):
+    full = sqlite3.OperationalError("disk I/O error")
+
+    def half_way(self, row, notebook):
+        self.book.db.flush()
+        raise OperationalError("INSERT", {}, full)
+
+    with gradebook.Writer(gradebook.course_config(ungraded.folder)) as writer:
+        with monkeypatch.context() as disk:
+            disk.setattr(gradebook.Writer, "_notebook_rows", half_way)
+            with pytest.raises(GradebookError, match="Nothing of warns's grades was written"):
+                writer.write(*sent(ungraded, "warns"))
+            assert ungraded.rows() == {}
+        writer.write(*sent(ungraded, "half"))
+    assert list(ungraded.rows()) == ["half"], "what failed does not come along later"
+
+
+def test_a_graded_notebook_can_only_be_read_as_nbgrader_leaves_it(written_course):
+    folder = written_course.folder / "_grading" / "autograded" / "warns" / NAME
+    assert stat.S_IMODE((folder / f"{NAME}.ipynb").stat().st_mode) == 0o444
+
+
+def test_a_second_notebook_that_was_not_handed_in_is_zero_and_waits_for_nobody(ungraded):
+    with ungraded.book() as book:
+        book.update_or_create_notebook("second", NAME)
+        how = {"max_score": 1, "cell_type": "code"}
+        book.update_or_create_grade_cell("second-check", "second", NAME, **how)
+    with gradebook.Writer(gradebook.course_config(ungraded.folder)) as writer:
+        writer.write(*sent(ungraded, "warns"))
+    assert ungraded.rows()["warns"]["grades"]["second-check"] == [0, None, False]
