@@ -82,6 +82,7 @@ def _suspects(mistakes: tuple[Mistake, ...]) -> Iterator[tuple[tuple[Mistake, ..
             yield (one, other), impl
 
 
+@cache
 def both(first: Callable, second: Callable) -> Callable | None:
     """Two mistakes made at once: both are `partial` of one function and change different things."""
     if not (isinstance(first, partial) and isinstance(second, partial)):
