@@ -76,13 +76,14 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
                 x = layer(x)
             return self.head(self.norm(x))
 
+    steps = numbers.double().abs()
+    places = torch.arange(1, 4000, dtype=torch.float64, device=ids.device)
+    waves = torch.sin(places * (1 + steps[0]) + 3 * torch.sin(places * (0.3 + steps[1])))
+
     def fill(parameter, which):
         """Set it to numbers that are the same in float32 and in float64."""
-        step = 0.3 + numbers[which % len(numbers)].double().abs()
-        places = torch.arange(1, parameter.numel() + 1, dtype=torch.float64, device=ids.device)
-        values = torch.sin(places * step + which) / parameter.shape[-1] ** 0.5
-        with torch.no_grad():
-            parameter.copy_(values.float().reshape(parameter.shape))
+        values = waves[37 * which :][: parameter.numel()] / parameter.shape[-1] ** 0.5
+        parameter.data.copy_(values.float().reshape(parameter.shape))
 
     def owner_of(name):
         """The original module that a parameter now belongs to."""
@@ -90,17 +91,17 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
         return max(fitting, key=len, default="")
 
     with torch.enable_grad():
-        model = Model().to(ids.device)
+        model = Model().to(ids.device, torch.float32)
         originals = [path for path, _ in model.named_modules() if path]
         shapes = {p: tuple(m.weight.shape) for p, m in model.named_modules() if type(m) is linear}
         for which, parameter in enumerate(model.parameters()):
             fill(parameter, which)
-        as_it_was = model.to(numbers.dtype)(ids).detach()
+        as_it_was = model(ids).detach()
 
-        answer(model.float(), list(targets), r, alpha)
+        answer(model, list(targets), r, alpha)
 
+        as_it_starts = model(ids).detach().float()
         model.to(numbers.dtype)
-        as_it_starts = model(ids).detach()
         trainable, zero = {}, {"A": [], "B": []}
         for name, parameter in model.named_parameters():
             owner, shape = owner_of(name), tuple(parameter.shape)
@@ -110,7 +111,7 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
             kind = {(r, in_features): "A", (out_features, r): "B"}.get(shape)
             if kind:
                 zero[kind].append(not parameter.any())
-                fill(parameter, 100 + 2 * originals.index(owner) + (kind == "B"))
+                fill(parameter, 36 + originals.index(owner) + (30 if kind == "B" else 0))
         output = model(ids)
         if output.requires_grad:
             output.square().sum().backward()
@@ -134,7 +135,7 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
 # --- situations ------------------------------------------------------------------------------
 
 
-def _inputs(draw, *targets, layers=None, r=None, alpha=None):
+def _inputs(draw, *targets, layers=1, r=None, alpha=None):
     r = draw.size(2, 3, small=2) if r is None else r
     width, inner, hidden, vocabulary = draw.sizes(4, r + 1, 9)
     return {
@@ -143,13 +144,13 @@ def _inputs(draw, *targets, layers=None, r=None, alpha=None):
             "inner": inner,
             "hidden": hidden,
             "vocabulary": vocabulary,
-            "layers": draw.size(1, 2) if layers is None else layers,
+            "layers": layers,
         },
         "targets": list(targets),
         "r": r,
         "alpha": draw.choice(2 * r + 1, 3 * r + 1) if alpha is None else alpha,
         "ids": draw.integers(0, vocabulary, draw.size(1, 2), draw.size(2, 3, small=1)),
-        "numbers": draw.normal(5),
+        "numbers": draw.normal(2),
     }
 
 
@@ -173,24 +174,16 @@ def name_at_the_end_of_a_name(draw):
 
 
 def feed_forward(draw):
-    return _inputs(draw, "up", "up_gate", "down")
+    return _inputs(draw, "up", "up_gate", "down", layers=2)
 
 
 def head_too(draw):
     return _inputs(draw, "head", "q_proj")
 
 
-def no_bias(draw):
-    return _inputs(draw, "o_proj", layers=1)
-
-
 def small_alpha(draw):
     r = draw.size(2, 3, small=2)
     return _inputs(draw, "down", "kv_proj", r=r, alpha=r - 0.5)
-
-
-def rank_one(draw):
-    return _inputs(draw, "q_proj", "down", r=1)
 
 
 # --- mistakes: one change each to `_applied`, or a function of their own ------------------------
@@ -264,6 +257,11 @@ def _applied(
     after(model)
 
 
+def _with_layer(model, targets, r, alpha, *, wrap):
+    """By itself, so that a wrong layer is not tried together with each wrong search: too many."""
+    _applied(model, targets, r, alpha, wrap=wrap)
+
+
 def _freezing(keeps):
     """Frozen is what `keeps(name, parameter's module, targets)` does not keep."""
 
@@ -276,7 +274,7 @@ def _freezing(keeps):
 
 
 def _wrapped(**changes):
-    return partial(_applied, wrap=partial(_Adapted, **changes))
+    return partial(_with_layer, wrap=partial(_Adapted, **changes))
 
 
 nothing_frozen = partial(_applied, freeze=lambda model: None)
@@ -350,7 +348,9 @@ def on_the_parent(model, name, layer):
 
 
 beside_it = partial(_applied, put=on_the_parent)
-rank_and_alpha_swapped = partial(_applied, wrap=lambda base, r, alpha: LoRALinear(base, alpha, r))
+rank_and_alpha_swapped = partial(
+    _with_layer, wrap=lambda base, r, alpha: LoRALinear(base, alpha, r)
+)
 
 no_scale = _wrapped(scale=lambda alpha, r: 1.0)
 only_alpha = _wrapped(scale=lambda alpha, r: alpha)
@@ -385,7 +385,7 @@ class _Unregistered(nn.Module):
         return self.hidden.module.to(x.dtype)(x)
 
 
-not_registered = partial(_applied, wrap=_Unregistered)
+not_registered = partial(_with_layer, wrap=_Unregistered)
 
 
 def late_binding(model, targets, r, alpha):
@@ -501,9 +501,7 @@ APPLY_TO_MODEL = Exercise(
         "a name that ends another": name_at_the_end_of_a_name,
         "the feed-forward part": feed_forward,
         "the output head as well": head_too,
-        "a layer without a bias": no_bias,
         "alpha below the rank": small_alpha,
-        "rank 1": rank_one,
     },
     mistakes=(
         Mistake(

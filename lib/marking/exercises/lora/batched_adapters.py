@@ -111,12 +111,13 @@ def _adapted(
     base=lambda x, weight: x @ weight.T,
     pick=_each_rows_own,
     off=_switched_off,
+    product=torch.matmul,
     scale=alpha_over_r,
     add=lambda base, update, which: base + update,
 ):
     """As it stands it is right."""
-    hidden = torch.bmm(x, pick(A, which).mT)  # B T R
-    update = scale(alpha, A, B) * torch.bmm(hidden, pick(B, which).mT)
+    hidden = product(x, pick(A, which).mT)  # B T R
+    update = scale(alpha, A, B) * product(hidden, pick(B, which).mT)
     return add(base(x, weight), off(update, which), which)
 
 
@@ -136,11 +137,23 @@ counted_from_one = partial(
     pick=lambda stacked, which: stacked[(which - 1).clamp(min=0)],
     off=lambda update, which: update * (which >= 1)[:, None, None],
 )
-row_by_number = partial(_adapted, pick=lambda stacked, which: stacked)
-rows_by_number_too = (
-    partial(_adapted, pick=lambda stacked, which: stacked, off=_always_on),
-    partial(_adapted, pick=lambda stacked, which: stacked[: len(which)]),
-    partial(_adapted, pick=lambda stacked, which: stacked[: len(which)], off=_always_on),
+
+
+def _all(stacked, which):
+    return stacked
+
+
+def _as_many_as_rows(stacked, which):
+    return stacked[: len(which)]
+
+
+row_by_number = partial(_adapted, pick=_all, off=_always_on)
+row_by_number_too = (
+    partial(_adapted, pick=_all),
+    partial(_adapted, pick=_all, product=torch.bmm),
+    partial(_adapted, pick=_all, product=torch.bmm, off=_always_on),
+    partial(_adapted, pick=_as_many_as_rows),
+    partial(_adapted, pick=_as_many_as_rows, off=_always_on),
 )
 
 
@@ -157,6 +170,7 @@ one_for_all_too = (
     partial(_adapted, pick=_first),
     partial(_adapted, pick=_of_first_row),
     partial(_adapted, pick=_of_first_row, off=_always_on),
+    partial(_adapted, pick=_of_first_row, off=lambda update, which: update * (which[0] >= 0)),
 )
 
 
@@ -309,7 +323,7 @@ BATCHED_ADAPTERS = Exercise(
             row_by_number,
             "row b gets adapter b, whatever which says; look each row's adapter up in which.",
             SWAP,
-            also=rows_by_number_too,
+            also=row_by_number_too,
         ),
         Mistake(
             "one-for-all",
