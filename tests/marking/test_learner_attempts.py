@@ -4,11 +4,13 @@ from collections import Counter
 
 import pytest
 import torch
-from learner_attempts import ATTEMPTS
+from learner_attempts import ATTEMPTS as ATTENTION
+from lora_attempts import ATTEMPTS as LORA
 
 from marking import check
 from marking.registry import exercises
 
+ATTEMPTS = ATTENTION + LORA
 LEAST_NAMED = 0.9
 NAMES = [f"{a.exercise.partition('.')[2]}-{a.answer.__name__}" for a in ATTEMPTS]
 
@@ -20,10 +22,11 @@ def reports(tmp_path_factory):
         return [check(a.exercise, a.answer) for a in ATTEMPTS]
 
 
-def test_there_are_forty_attempts_and_more_and_some_for_every_exercise():
-    counts = Counter(a.exercise for a in ATTEMPTS)
-    assert len(ATTEMPTS) >= 40
-    assert counts.keys() == exercises("attention").keys()
+@pytest.mark.parametrize(("chapter", "attempts"), [("attention", ATTENTION), ("lora", LORA)])
+def test_there_are_forty_attempts_and_more_and_some_for_every_exercise(chapter, attempts):
+    counts = Counter(a.exercise for a in attempts)
+    assert len(attempts) >= 40
+    assert counts.keys() == exercises(chapter).keys()
     assert min(counts.values()) >= 5
     assert len(set(NAMES)) == len(NAMES)
 
@@ -40,9 +43,11 @@ def test_every_attempt_is_rejected(i, reports):
     assert reports[i].share < 1
 
 
-def test_nine_in_ten_attempts_are_named_and_nothing_else_is(reports):
+@pytest.mark.parametrize("chapter", ["attention", "lora"])
+def test_nine_in_ten_attempts_are_named_and_nothing_else_is(chapter, reports):
     """Named: exactly the mistakes that were made, one or two, and no other."""
-    expected = [(a, r) for a, r in zip(ATTEMPTS, reports, strict=True) if a.mistakes]
+    both = zip(ATTEMPTS, reports, strict=True)
+    expected = [(a, r) for a, r in both if a.mistakes and a.exercise.startswith(chapter)]
     missed = [(a, r) for a, r in expected if {m.id for m in r.mistakes} != set(a.mistakes)]
     table = "\n".join(
         f"{a.exercise:32} {a.answer.__name__:36} expected {', '.join(a.mistakes):40} "
@@ -79,6 +84,15 @@ def test_two_mistakes_made_at_once_are_told_with_both_sentences(reports):
         "multi_head-view_of_transposed_heads",
         "grouped_query-einsum_over_unequal_heads",
         "grouped_query-product_over_unequal_heads",
+        "forward-textbook_line",
+        "initialise-fan_in_is_size_zero",
+        "merge-a_times_b",
+        "apply_to_model-closures_in_a_loop",
+        "apply_to_model-freezes_last",
+        "apply_to_model-trains_all_and_matches_too_much",
+        "batched_adapters-gather_and_bmm",
+        "nf4-divides_by_zero",
+        "dora_forward-peft_without_minus_one",
     ],
 )
 def test_what_people_write_first_is_named(name, reports):
