@@ -483,7 +483,7 @@ def patched_forwards(model, targets, r, alpha):
 
 
 MODEL = "lora/04_fine_tune"
-FIRST_STEP = "lora/02_mathematics"
+FIRST_STEP = "lora/02_mathematics#what-happens-in-the-first-two-steps"
 
 APPLY_TO_MODEL = Exercise(
     id="lora.apply_to_model",

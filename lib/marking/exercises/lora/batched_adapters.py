@@ -267,7 +267,7 @@ def by_one_hot(x, weight, A, B, alpha, which):
     return x @ weight.mT + alpha / A.shape[1] * torch.einsum("bnto,bn->bto", updates, chosen)
 
 
-SWAP = "lora/03_merge_and_swap"
+SWAP = "lora/03_merge_and_swap#a-hundred-adapters-one-base"
 
 BATCHED_ADAPTERS = Exercise(
     id="lora.batched_adapters",

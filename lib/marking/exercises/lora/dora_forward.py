@@ -201,7 +201,7 @@ def by_normalize(x, weight, bias, A, B, magnitude, alpha):
     return F.linear(x, torch.einsum("o,oi->oi", magnitude, F.normalize(V, dim=-1)), bias)
 
 
-DORA = "lora/04_fine_tune"
+DORA = "lora/04_fine_tune#dora-and-pissa-what-each-changes"
 
 DORA_FORWARD = Exercise(
     id="lora.dora_forward",

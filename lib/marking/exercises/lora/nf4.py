@@ -278,7 +278,7 @@ def with_a_small_number(values, code, block_size):
     return distance.min(dim=1).indices, absmax
 
 
-NF4_PAGE = "lora/04_fine_tune"
+NF4_PAGE = "lora/04_fine_tune#qlora-the-frozen-weights-in-four-bits"
 
 NF4 = Exercise(
     id="lora.nf4",

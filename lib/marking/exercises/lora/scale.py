@@ -130,7 +130,7 @@ def through_logarithms(alpha, r, rank_stabilized):
     return math.exp(math.log(alpha) - math.log(r) / (2 if rank_stabilized else 1))
 
 
-FORMULA = "lora/02_mathematics"
+FORMULA = "lora/02_mathematics#why-divide-by-r-or-by-r"
 
 SCALE = Exercise(
     id="lora.scale",

@@ -126,7 +126,7 @@ def scaled_factor(merged, A, B, alpha):
     return merged.sub(down)
 
 
-MERGE = "lora/03_merge_and_swap"
+MERGE = "lora/03_merge_and_swap#does-unmerging-give-the-base-back"
 
 UNMERGE = Exercise(
     id="lora.unmerge",
