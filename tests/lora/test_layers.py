@@ -58,7 +58,7 @@ def test_any_leading_axes_and_any_strides(kind, batch):
     adapted, _, _ = layer(kind)
     adapted.add("default", 3, 5.0)
     trained(adapted)
-    x = torch.randn(7, *batch, dtype=torch.float64).movedim(0, -1)
+    x = torch.randn(7, *batch[::-1], dtype=torch.float64).permute(*reversed(range(len(batch) + 1)))
     torch.testing.assert_close(adapted(x), plain(adapted, x))
 
 

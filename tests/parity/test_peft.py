@@ -226,3 +226,20 @@ def test_a_whole_language_model_with_two_adapters_gives_what_peft_gives():
     with theirs.disable_adapter():
         assert_near([ours(ids).logits], [theirs(ids).logits])
     assert torch.equal(ours(ids).logits, llama(ids).logits)
+
+
+@pytest.mark.parametrize("dora", [False, True])
+def test_dropout_acts_where_peft_s_acts(dora):
+    model, x = nn.Sequential(nn.Linear(6, 9)).double(), torch.randn(4, 6).double()
+    options = {"targets": ["0"], "lora_dropout": 0.4, "use_dora": dora}
+    theirs = adapted_by_peft(model, **options).train()
+    ours = copy.deepcopy(model)
+    L.apply(ours, ["0"], r=3, alpha=7, dropout=0.4, dora=dora)
+    for factor, value in factors(theirs.base_model.model[0]).items():
+        getattr(ours[0].adapters["default"], factor).data = value.detach().clone()
+    outputs = []
+    for adapted in (ours.train(), theirs):
+        torch.manual_seed(5)
+        outputs.append(adapted(x))
+    assert_near(outputs[:1], outputs[1:])
+    assert (outputs[0] - ours.eval()(x)).abs().max() > 0.01
