@@ -152,7 +152,7 @@ def test_under_autocast_the_layer_gives_what_the_plain_version_gives_nearly():
     torch.testing.assert_close(y.float(), adapted(x), atol=0.1, rtol=0.05)
 
 
-@pytest.mark.parametrize("options", [{}, {"dora": True}, {"init": "pissa"}], ids=str)
+@EVERY_OPTION
 @pytest.mark.parametrize("kind", ["linear", "conv1d"])
 def test_dropout_acts_on_what_the_adapter_reads_and_only_in_training(kind, options):
     adapted, x, _ = layer(kind)
