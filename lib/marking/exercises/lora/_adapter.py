@@ -15,9 +15,12 @@ from marking.exercise import Mistake
 
 
 def layer_sizes(draw, *, square: bool = False) -> tuple[int, int, int]:
-    """I, O, R: R at least 2, below I and O and dividing neither; I and O differ unless `square`."""
+    """I, O, R: R at least 2, below I and O and dividing neither; I and O differ unless `square`.
+
+    A small case has R = 2, and 2 or 3 for I and O.
+    """
     if draw.level is not None:
-        I, O = draw.sizes(2, 3, 4)
+        I, O = draw.sizes(2, 2, 3)
         return (I, I, 2) if square else (I, O, 2)
     R = draw.size(2, 5)
     sizes = [n for n in range(R + 1, R + 9) if n % R]

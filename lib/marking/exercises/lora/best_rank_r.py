@@ -31,7 +31,7 @@ def wide(draw):
 
 def square(draw):
     n = draw.size(4, 7, small=3)
-    return {"matrix": _matrix(draw, n, n), "r": draw.size(2, n - 2, small=2)}
+    return {"matrix": _matrix(draw, n, n), "r": draw.size(2, n - 1)}
 
 
 def rank_one(draw):
@@ -89,8 +89,46 @@ columns_of_vh = partial(_truncated, right=lambda Vh, kept: Vh[:, kept].T)
 columns_of_whole_vh = partial(_truncated, full=True, right=lambda Vh, kept: Vh[:, kept].T)
 rows_of_v = partial(_truncated, right=lambda Vh, kept: Vh.T[kept])
 columns_not_turned = partial(_truncated, right=lambda Vh, kept: Vh[:, kept])
+row_and_columns_of_vh = partial(_truncated, right=lambda Vh, kept: Vh[kept, kept])
 rows_of_u = partial(_truncated, left=lambda U, kept: U[kept])
 rows_and_columns_of_u = partial(_truncated, left=lambda U, kept: U[kept, kept])
+
+
+def smallest_of_the_square(matrix, r):
+    """torch.linalg.eigh sorts the other way round: the smallest eigenvalues come first."""
+    _, vectors = torch.linalg.eigh(matrix.T @ matrix)
+    return matrix @ vectors[:, :r] @ vectors[:, :r].T
+
+
+def full_matrices(matrix, r):
+    """By default U is (O, O) and Vᵀ is (I, I), and the values between them are only K."""
+    U, S, Vh = torch.linalg.svd(matrix)
+    S = torch.where(torch.arange(len(S)) < r, S, torch.zeros_like(S))
+    return U @ torch.diag(S) @ Vh
+
+
+def full_matrices_times_values(matrix, r):
+    U, S, Vh = torch.linalg.svd(matrix)
+    return U * torch.where(torch.arange(len(S)) < r, S, torch.zeros_like(S)) @ Vh
+
+
+def _not_all_cut(*, left, values, right, full=False):
+    """U, S and Vᵀ, only some of them cut down to r."""
+
+    def answer(matrix, r):
+        U, S, Vh = torch.linalg.svd(matrix, full_matrices=full)
+        U, S, Vh = U[:, :r] if left else U, S[:r] if values else S, Vh[:r] if right else Vh
+        return U @ torch.diag(S) @ Vh
+
+    return answer
+
+
+only_values_cut = _not_all_cut(left=False, values=True, right=False)
+only_values_cut_of_full = _not_all_cut(left=False, values=True, right=False, full=True)
+values_not_cut = _not_all_cut(left=True, values=False, right=True)
+values_not_cut_of_full = _not_all_cut(left=True, values=False, right=True, full=True)
+right_not_cut = _not_all_cut(left=True, values=True, right=False)
+left_not_cut = _not_all_cut(left=False, values=True, right=True)
 
 
 def first_columns(matrix, r):
@@ -114,6 +152,11 @@ def first_rows_and_columns(matrix, r):
 def factors(matrix, r):
     U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
     return U[:, :r] * S[:r], Vh[:r]
+
+
+def factors_of_equal_size(matrix, r):
+    U, S, Vh = torch.linalg.svd(matrix, full_matrices=False)
+    return U[:, :r] * S[:r].sqrt(), S[:r, None].sqrt() * Vh[:r]
 
 
 def three_factors(matrix, r):
@@ -163,8 +206,8 @@ def onto_the_leading_directions(matrix, r):
     return matrix @ leading @ leading.T
 
 
-NEAREST = "lora/01_low_rank"
-SVD = "lora/01_low_rank"
+NEAREST = "lora/01_low_rank#why-is-no-matrix-of-rank-r-nearer"
+SVD = "lora/01_low_rank#singular-values-once-by-hand"
 
 BEST_RANK_R = Exercise(
     id="lora.best_rank_r",
@@ -202,8 +245,9 @@ BEST_RANK_R = Exercise(
             "smallest-kept",
             smallest_kept,
             "the r smallest singular values are kept, which is the worst choice of r; torch's svd "
-            "gives them largest first.",
+            "gives them largest first, and its eigh smallest first.",
             NEAREST,
+            also=(smallest_of_the_square,),
         ),
         Mistake(
             "residual",
@@ -247,7 +291,29 @@ BEST_RANK_R = Exercise(
             "the columns of the third factor are used; torch.linalg.svd returns Vᵀ, whose rows are "
             "the right singular vectors: take its first r rows, and do not transpose them.",
             SVD,
-            also=(columns_of_whole_vh, rows_of_v, columns_not_turned),
+            also=(columns_of_whole_vh, rows_of_v, columns_not_turned, row_and_columns_of_vh),
+        ),
+        Mistake(
+            "not-all-cut",
+            only_values_cut,
+            "not all three factors are cut down to r, so their shapes do not fit; take r columns "
+            "of U, r values and r rows of Vᵀ.",
+            SVD,
+            also=(
+                only_values_cut_of_full,
+                values_not_cut,
+                values_not_cut_of_full,
+                right_not_cut,
+                left_not_cut,
+            ),
+        ),
+        Mistake(
+            "full-matrices",
+            full_matrices,
+            "svd returns U as (O, O) and Vᵀ as (I, I) unless it is told full_matrices=False, and "
+            "there are fewer values than that; ask for the short form, or cut all three to r.",
+            SVD,
+            also=(full_matrices_times_values,),
         ),
         Mistake(
             "rows-of-u",
@@ -278,7 +344,7 @@ BEST_RANK_R = Exercise(
             "the factors are returned; multiply them: the answer is one matrix of the shape of "
             "the one that was given.",
             SVD,
-            also=(three_factors,),
+            also=(factors_of_equal_size, three_factors),
         ),
         Mistake(
             "transposed",

@@ -115,9 +115,17 @@ def _join(join):
 
 
 whole_output_scaled = _join(lambda y, s, update: s * (y + update))
+weights_scaled = partial(
+    _layer,
+    add_bias=lambda y, bias, s: y + bias / s,
+    join=lambda y, s, update: s * (y + update),
+)
 update_twice = _join(lambda y, s, update: y + 2 * s * update)
 update_subtracted = _join(lambda y, s, update: y - s * update)
 only_update = _join(lambda y, s, update: s * update)
+only_update_and_bias = partial(
+    _layer, base=lambda x, weight: x.new_zeros(*x.shape[:-1], len(weight))
+)
 only_base = _join(lambda y, s, update: y)
 shared_out = _join(lambda y, s, update: (1 - s) * y + s * update)
 averaged = _join(lambda y, s, update: (y + s * update) / 2)
@@ -135,6 +143,20 @@ activation = _branch(lambda x, y, A, B: torch.relu(x @ A.T) @ B.T)
 gelu = _branch(lambda x, y, A, B: F.gelu(x @ A.T) @ B.T)
 silu = _branch(lambda x, y, A, B: F.silu(x @ A.T) @ B.T)
 tanh = _branch(lambda x, y, A, B: torch.tanh(x @ A.T) @ B.T)
+
+
+def bias_taken_for_granted(x, weight, bias, A, B, alpha):
+    return x @ weight.T + bias + alpha / len(A) * (x @ A.T @ B.T)
+
+
+def x_as_a_column(x, weight, bias, A, B, alpha):
+    y = weight @ x + alpha / len(A) * (B @ (A @ x))
+    return y if bias is None else y + bias
+
+
+def x_turned(x, weight, bias, A, B, alpha):
+    y = (weight @ x.T + alpha / len(A) * (B @ (A @ x.T))).T
+    return y if bias is None else y + bias
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -164,8 +186,8 @@ def rank_by_rank(x, weight, bias, A, B, alpha):
     return y + bias if bias is not None else y
 
 
-FORWARD = "lora/02_mathematics"
-SCALE = "lora/02_mathematics"
+FORWARD = "lora/02_mathematics#what-does-the-layer-compute"
+SCALE = "lora/02_mathematics#what-does-α-do"
 
 FORWARD_PASS = Exercise(
     id="lora.forward",
@@ -194,6 +216,7 @@ FORWARD_PASS = Exercise(
             whole_output_scaled,
             "the base's output is multiplied by α/r too; only the adapter's branch is scaled.",
             SCALE,
+            also=(weights_scaled,),
         ),
         Mistake(
             "update-twice",
@@ -219,9 +242,10 @@ FORWARD_PASS = Exercise(
         Mistake(
             "only-the-update",
             only_update,
-            "only the adapter's branch comes back; add it to what the frozen layer gives, bias "
-            "included.",
+            "the frozen weight takes no part; add the adapter's branch to what the frozen layer "
+            "gives, bias included.",
             FORWARD,
+            also=(only_update_and_bias,),
         ),
         Mistake(
             "only-the-base",
@@ -248,6 +272,21 @@ FORWARD_PASS = Exercise(
             bias_scaled,
             "the bias is multiplied by α/r; it belongs to the frozen layer and is added as it is.",
             FORWARD,
+        ),
+        Mistake(
+            "bias-taken-for-granted",
+            bias_taken_for_granted,
+            "the bias is added without a look whether there is one; it may be None.",
+            FORWARD,
+        ),
+        Mistake(
+            "x-as-a-column",
+            x_as_a_column,
+            "the matrices are multiplied with x from the left, as in the formula for one column; "
+            "here the features lie along x's last axis, however many come before it: multiply x "
+            "by the transposes.",
+            FORWARD,
+            also=(x_turned,),
         ),
         Mistake(
             "weight-not-transposed",

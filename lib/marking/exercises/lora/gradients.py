@@ -34,7 +34,7 @@ def _inputs(draw, *lead, sizes=None, alpha=alpha_above):
 
 
 def rows(draw):
-    return _inputs(draw, draw.size(2, 6))
+    return _inputs(draw, draw.size(2, 6, small=1))
 
 
 def one_vector(draw):
@@ -42,20 +42,20 @@ def one_vector(draw):
 
 
 def sequences(draw):
-    return _inputs(draw, *draw.sizes(2, 2, 4))
+    return _inputs(draw, *draw.sizes(2, 2, 4, small=1))
 
 
 def three_leading_axes(draw):
-    return _inputs(draw, *draw.sizes(3, 2, 4))
+    return _inputs(draw, *draw.sizes(3, 2, 4, small=1))
 
 
 def small_alpha(draw):
-    return _inputs(draw, draw.size(2, 6), alpha=alpha_below)
+    return _inputs(draw, draw.size(2, 6, small=1), alpha=alpha_below)
 
 
 def first_step(draw):
     """B is zero, so A receives nothing, and B does."""
-    inputs = _inputs(draw, draw.size(2, 6))
+    inputs = _inputs(draw, draw.size(2, 6, small=1))
     return inputs | {"B": torch.zeros_like(inputs["B"])}
 
 
@@ -71,7 +71,7 @@ def all_sizes_the_same(draw):
 
 def transposed_views(draw):
     """x and d_output as (T, B, …) with the axes swapped, A and B as transposes."""
-    inputs = _inputs(draw, *draw.sizes(2, 2, 4))
+    inputs = _inputs(draw, *draw.sizes(2, 2, 4, small=1))
     for name in ("x", "d_output"):
         inputs[name] = inputs[name].transpose(0, 1)
     for name in ("A", "B"):
@@ -118,6 +118,8 @@ def _rows_of(d_output):
 
 
 scale_in_b_only = partial(_closed_form, scales=lambda s: (1, s))
+scale_twice_in_a = partial(_closed_form, scales=lambda s: (s**2, s))
+scale_twice_in_b = partial(_closed_form, scales=lambda s: (s, s**2))
 scale_in_a_only = partial(_closed_form, scales=lambda s: (s, 1))
 order_swapped = _back(lambda d_A, d_B: (d_B, d_A))
 both_transposed = _back(lambda d_A, d_B: (d_A.T, d_B.T))
@@ -158,6 +160,11 @@ def not_summed(x, A, B, alpha, d_output):
     return s * (d_output @ B).mT @ x, s * d_output.mT @ (x @ A.mT)
 
 
+def not_summed_by_transpose(x, A, B, alpha, d_output):
+    s, turned = alpha / A.shape[0], d_output.transpose(-2, -1)
+    return s * B.T @ turned @ x, s * turned @ x @ A.T
+
+
 def not_flattened(x, A, B, alpha, d_output):
     """`.T` turns all axes round."""
     s = alpha / A.shape[0]
@@ -167,6 +174,37 @@ def not_flattened(x, A, B, alpha, d_output):
 def not_flattened_factors_first(x, A, B, alpha, d_output):
     s = alpha / A.shape[0]
     return s * B.T @ d_output.T @ x, s * d_output.T @ x @ A.T
+
+
+def not_flattened_b_first(x, A, B, alpha, d_output):
+    s = alpha / A.shape[0]
+    d_B = s * d_output.T @ (x @ A.T)
+    return s * (d_output @ B).T @ x, d_B
+
+
+def by_einsum_over(axes, data_first=True):
+    """An equation with a letter for each leading axis, which fits one number of axes alone."""
+    d, i = f"{axes}o", f"{axes}i"
+    for_a = f"{d},or,{i}->ri" if data_first else f"or,{d},{i}->ri"
+
+    def answer(x, A, B, alpha, d_output):
+        s = alpha / A.shape[0]
+        d_A = torch.einsum(for_a, *((d_output, B, x) if data_first else (B, d_output, x)))
+        return s * d_A, s * torch.einsum(f"{d},{i},ri->or", d_output, x, A)
+
+    return answer
+
+
+def by_view(x, A, B, alpha, d_output):
+    return _closed_form(x.view(-1, x.shape[-1]), A, B, alpha, d_output)
+
+
+def by_view_of_d_output(x, A, B, alpha, d_output):
+    return _closed_form(x, A, B, alpha, d_output.view(-1, d_output.shape[-1]))
+
+
+def by_flatten(x, A, B, alpha, d_output):
+    return _closed_form(x.flatten(0, -2), A, B, alpha, d_output)
 
 
 def summed_over_first_axis(x, A, B, alpha, d_output):
@@ -217,9 +255,9 @@ def row_by_row(x, A, B, alpha, d_output):
     return d_A * alpha / len(A), d_B * alpha / len(A)
 
 
-GRADIENTS = "lora/02_mathematics"
-FIRST_STEP = "lora/02_mathematics"
-SCALE = "lora/02_mathematics"
+GRADIENTS = "lora/02_mathematics#how-do-the-gradients-come-out"
+FIRST_STEP = "lora/02_mathematics#what-happens-in-the-first-two-steps"
+SCALE = "lora/02_mathematics#what-does-α-do"
 
 GRADIENTS_OF_FACTORS = Exercise(
     id="lora.gradients",
@@ -252,6 +290,14 @@ GRADIENTS_OF_FACTORS = Exercise(
             "reaches both.",
             SCALE,
             also=(scale_in_a_only,),
+        ),
+        Mistake(
+            "scale-twice-in-one",
+            scale_twice_in_a,
+            "α/r is in one of the two gradients twice, as when it is in the hidden numbers already "
+            "and is multiplied in again at the end; each gradient holds it once.",
+            SCALE,
+            also=(scale_twice_in_b,),
         ),
         Mistake(
             "order-swapped",
@@ -339,7 +385,29 @@ GRADIENTS_OF_FACTORS = Exercise(
             "every sequence has a gradient of its own here; A and B are shared by all of them, so "
             "sum over all leading axes: lay the rows of x and of d_output below one another first.",
             GRADIENTS,
-            also=(not_flattened, not_flattened_factors_first, summed_over_first_axis),
+            also=(
+                not_summed_by_transpose,
+                not_flattened,
+                not_flattened_b_first,
+                not_flattened_factors_first,
+                *(by_einsum_over(axes, first) for axes in ("n", "bt") for first in (True, False)),
+                summed_over_first_axis,
+            ),
+        ),
+        Mistake(
+            "view-of-a-view",
+            by_view,
+            "view only re-reads memory in its order, and x or d_output may be a transposed view; "
+            "use reshape.",
+            GRADIENTS,
+            also=(by_view_of_d_output,),
+        ),
+        Mistake(
+            "no-leading-axis",
+            by_flatten,
+            "flatten(0, -2) needs a leading axis, and a single vector has none; reshape(-1, I) "
+            "makes one row of it.",
+            GRADIENTS,
         ),
         Mistake(
             "one-sequence",

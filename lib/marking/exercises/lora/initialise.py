@@ -124,8 +124,8 @@ def half_taken_off(noise, out_features):
     return [A, A.new_zeros(out_features, len(A))]
 
 
-ZERO = "lora/02_mathematics"
-BOUND = "lora/02_mathematics"
+ZERO = "lora/02_mathematics#why-b--0-and-why-not-both"
+BOUND = ZERO
 
 INITIALISE = Exercise(
     id="lora.initialise",

@@ -6,7 +6,7 @@ from functools import partial
 import torch
 
 from clearhead import lora as library
-from marking.exercise import Exercise, Mistake
+from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.lora._adapter import (
     adapter,
     alpha_above,
@@ -99,7 +99,22 @@ update_transposed = partial(_merged, product=lambda A, B: (B @ A).T)
 order_swapped = partial(_merged, product=lambda A, B: A @ B)
 inner_product = partial(_merged, product=lambda A, B: B.T @ A.T)
 summed = partial(_merged, product=lambda A, B: A + B)
-elementwise = partial(_merged, product=lambda A, B: A * B.T)
+elementwise = partial(_merged, product=lambda A, B: B * A)
+elementwise_turned = partial(_merged, product=lambda A, B: A * B.T)
+
+
+def _in_short(weight, s, update, *, dtype, weight_too):
+    """The sum in `dtype`, or only the update rounded to it."""
+    if weight_too:
+        return (weight.to(dtype) + (s * update).to(dtype)).to(weight.dtype)
+    return weight + (s * update).to(dtype)
+
+
+in_bfloat16, update_in_bfloat16, in_float16, update_in_float16 = (
+    _join(partial(_in_short, dtype=dtype, weight_too=weight_too))
+    for dtype in (torch.bfloat16, torch.float16)
+    for weight_too in (True, False)
+)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -127,8 +142,8 @@ def from_the_outputs(weight, A, B, alpha):
     return (unit @ weight.T + (unit @ A.T) @ B.T * (alpha / len(A))).T
 
 
-MERGE = "lora/03_merge_and_swap"
-SCALE = "lora/02_mathematics"
+MERGE = "lora/03_merge_and_swap#merging-by-hand"
+SCALE = "lora/02_mathematics#what-does-α-do"
 
 MERGE_WEIGHT = Exercise(
     id="lora.merge",
@@ -138,6 +153,7 @@ MERGE_WEIGHT = Exercise(
     difficulty=1,
     minutes=10,
     reference=reference,
+    tolerance=Tolerance(fp32=5e-6),
     cases={
         "a trained adapter": a_layer,
         "alpha below the rank": small_alpha,
@@ -171,11 +187,19 @@ MERGE_WEIGHT = Exercise(
             MERGE,
         ),
         Mistake(
-            "sum-of-factors",
-            summed,
-            "A and B are added to each other; the update is their matrix product BA.",
+            "elementwise",
+            elementwise,
+            "A and B are put together entry by entry; the update is their matrix product, B @ A.",
             MERGE,
-            also=(elementwise,),
+            also=(elementwise_turned, summed),
+        ),
+        Mistake(
+            "in-half-precision",
+            in_bfloat16,
+            "the update is rounded to 16 bits on the way, which loses a small one altogether; "
+            "compute it in the dtype of weight.",
+            MERGE,
+            also=(update_in_bfloat16, in_float16, update_in_float16),
         ),
         Mistake(
             "subtracted",

@@ -9,7 +9,7 @@ from marking.exercise import Exercise, Mistake
 
 
 def _size(draw, unlike=()):
-    sizes = range(6, 40) if draw.level is None else range(3, 7)
+    sizes = range(6, 40) if draw.level is None else range(4, 8)
     return draw.choice(*(n for n in sizes if n not in unlike))
 
 
@@ -107,8 +107,10 @@ each_shape_once = partial(_count, picked=lambda shapes: sorted({tuple(s) for s i
 square_ones = partial(_count, picked=lambda shapes: [s for s in shapes if s[0] == s[1]])
 as_float = partial(_count, whole=float)
 in_millions = partial(_count, whole=lambda n: n / 1e6)
+in_millions_rounded = partial(_count, whole=lambda n: round(n / 1e6, 1))
+in_millions_to_two_places = partial(_count, whole=lambda n: round(n / 1e6, 2))
 in_bytes = partial(_count, whole=lambda n: 4 * n)
-in_two_bytes = partial(_count, whole=lambda n: 2 * n)
+doubled = partial(_count, whole=lambda n: 2 * n)
 
 
 def a_tuple(layers, shapes, r):
@@ -118,6 +120,14 @@ def a_tuple(layers, shapes, r):
 
 def share(layers, shapes, r):
     return _count(layers, shapes, r) / (sum(O * I for O, I in shapes) * layers)
+
+
+def percentage(layers, shapes, r):
+    return 100 * share(layers, shapes, r)
+
+
+def times_fewer(layers, shapes, r):
+    return 1 / share(layers, shapes, r)
 
 
 # --- other right answers ---------------------------------------------------------------------
@@ -145,7 +155,7 @@ def counted_on_tensors(layers, shapes, r):
     return layers * sum(A.numel() + B.numel() for A, B in pairs)
 
 
-COUNT = "lora/01_low_rank"
+COUNT = "lora/02_mathematics#how-many-numbers-and-how-much-time"
 
 TRAINABLE_PARAMETERS = Exercise(
     id="lora.trainable_parameters",
@@ -277,20 +287,27 @@ TRAINABLE_PARAMETERS = Exercise(
             in_millions,
             "the count comes back in millions; return the number itself, an int.",
             COUNT,
+            also=(in_millions_rounded, in_millions_to_two_places),
+        ),
+        Mistake(
+            "doubled",
+            doubled,
+            "twice as many are counted; A and B have r·(O + I) entries together, not each.",
+            COUNT,
         ),
         Mistake(
             "bytes",
             in_bytes,
-            "bytes are counted; count parameters.",
+            "four bytes are counted for each; count parameters.",
             COUNT,
-            also=(in_two_bytes,),
         ),
         Mistake(
             "share",
             share,
-            "the share of the whole comes back; return the number of trained parameters.",
+            "the number is set against that of the whole matrices; return the number of trained "
+            "parameters itself.",
             COUNT,
-            also=(a_tuple,),
+            also=(percentage, times_fewer, a_tuple),
         ),
     ),
     alternatives=(factor_by_factor, all_sizes_summed, counted_on_tensors),
