@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from clearhead.lora import batched_adapters
-from marking.exercise import Exercise, Mistake
+from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.lora._adapter import (
     adapter,
     alpha_above,
@@ -199,6 +199,8 @@ base_rows_zero = partial(
 base_untransposed = partial(_adapted, base=lambda x, weight: x @ weight)
 one_turns_all_off = partial(_adapted, off=lambda update, which: update * bool((which >= 0).all()))
 rank_from_first_axis = partial(_adapted, scale=lambda alpha, A, B: alpha / A.shape[0])
+rank_from_input_size = partial(_adapted, scale=lambda alpha, A, B: alpha / A.shape[2])
+rank_from_output_size = partial(_adapted, scale=lambda alpha, A, B: alpha / B.shape[1])
 only_first_token = partial(
     _adapted,
     off=lambda update, which: torch.cat(
@@ -260,6 +262,13 @@ def a_last_adapter_of_zeros(x, weight, A, B, alpha, which):
     return F.linear(x, weight) + torch.einsum("btr,bor->bto", hidden, B) * alpha / A.shape[1]
 
 
+def a_scale_for_each_row(x, weight, A, B, alpha, which):
+    scale = torch.where(which >= 0, alpha / A.shape[1], 0.0).to(x.dtype)
+    own = which.clamp(min=0)
+    update = x @ A[own].transpose(1, 2) @ B[own].transpose(1, 2)
+    return x @ weight.T + scale[:, None, None] * update
+
+
 def by_one_hot(x, weight, A, B, alpha, which):
     """Every adapter on every row, then a choice: slow, and right."""
     updates = torch.einsum("bti,nri,nor->bnto", x, A, B)
@@ -290,6 +299,8 @@ BATCHED_ADAPTERS = Exercise(
         "a square weight": square_weight,
         "x is a transposed view": transposed_view,
     },
+    # A tensor of scales, one a row, is float32 unless one says otherwise: α/r is then off by 1e-8.
+    tolerance=Tolerance(fp64=1e-6),
     mistakes=(
         Mistake(
             "minus-one-is-last",
@@ -380,7 +391,15 @@ BATCHED_ADAPTERS = Exercise(
             "second axis of A.",
             SWAP,
         ),
-        *scale_mistakes(_adapted, SWAP),
+        Mistake(
+            "rank-from-input-size",
+            rank_from_input_size,
+            "α is divided by the number of inputs or of outputs, the last axis of A or the second "
+            "of B; the rank is the second axis of A.",
+            SWAP,
+            also=(rank_from_output_size,),
+        ),
+        *scale_mistakes(_adapted, SWAP, "rank-from-input-size", "rank-from-output-size"),
         Mistake(
             "rows-out-of-order",
             in_order_of_adapters,
@@ -408,7 +427,13 @@ BATCHED_ADAPTERS = Exercise(
             SWAP,
         ),
     ),
-    alternatives=(row_by_row, adapter_by_adapter, a_last_adapter_of_zeros, by_one_hot),
+    alternatives=(
+        row_by_row,
+        adapter_by_adapter,
+        a_last_adapter_of_zeros,
+        a_scale_for_each_row,
+        by_one_hot,
+    ),
     hints=(
         "Which part of the answer is the same for every row, adapter or none? Compute that for the "
         "whole batch first.",
