@@ -43,7 +43,8 @@ def _compare_dict(value, expected, like, tolerance, what) -> tuple[str | None, s
     if missing := [repr(key) for key in like if key not in value]:
         return "type", f"{what} lacks {', '.join(missing)}."
     if extra := [repr(key) for key in value if key not in like]:
-        return "type", f"{what} holds {', '.join(extra)}, which does not belong there."
+        does = "does" if len(extra) == 1 else "do"
+        return "type", f"{what} holds {', '.join(extra)}, which {does} not belong there."
     for key in like:
         fault, text = compare(value[key], expected[key], like[key], tolerance, str(key))
         if fault:

@@ -70,7 +70,9 @@ class Report:
         """The mistake in a sentence, or what is wrong with the first failing case."""
         if not self.mistakes and self.example:
             wanted = (
-                f" Return {self.exercise.returns}." if self.example.outcome.fault == "type" else ""
+                f" Return {self.exercise.returns}."
+                if self.example.outcome.fault == "type" and not self.exercise.through
+                else ""
             )
             return self.example.outcome.message + wanted
         told = " And ".join(f"“{m.id}”: {m.says}" for m in self.mistakes)
