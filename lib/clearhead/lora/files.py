@@ -1,7 +1,7 @@
 r"""Adapters as files, in PEFT's own format: a few megabytes beside a model of gigabytes.
 
 A folder holds `adapter_config.json` (`clearhead.lora.peft_format`) and `adapter_model.safetensors`
-with two or three tensors for each adapted module, in fp32 or as they were:
+with two or three tensors for each adapted module:
 
 | tensor | shape | |
 |---|---|---|

@@ -19,7 +19,7 @@ good setting, and the default here is that.
 starts at zero instead of $B$. Equation (1) does not apply, and both factors get $\eta_A$. (PEFT
 gives them 1e-6.) DoRA's magnitudes go with $B$, as in PEFT.
 
-**Source.** Hayou et al., 2024 (LoRA+), sections 3 and 4; `create_loraplus_optimizer` of PEFT.
+**Source.** Hayou et al., 2024 (LoRA+); `create_loraplus_optimizer` of PEFT.
 """
 
 from torch import nn
