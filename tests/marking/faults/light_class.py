@@ -14,7 +14,8 @@ from pathlib import Path
 
 SECRET = b"the course's secret, for tests alone"
 REAL = "marking.grading.job:grade_task"
-QUICK, DEADLY, SLOW = (f"light_class:{name}" for name in ("quick", "deadly", "slow"))
+JOBS = ("quick", "deadly", "slow", "where")
+QUICK, DEADLY, SLOW, WHERE = (f"light_class:{name}" for name in JOBS)
 ANSWERS = (
     "return torch.ones(T, S, dtype=torch.bool).tril(S - T)",
     "return torch.ones(T, S, dtype=torch.bool).tril()",
@@ -71,6 +72,16 @@ def deadly(task):
 def slow(task):
     time.sleep(0.05)
     return quick(task)
+
+
+def where(task):
+    """A job that notes the name of the Dask worker that does it."""
+    from dataclasses import replace
+
+    from distributed import get_worker
+
+    time.sleep(0.05)  # so that every worker gets some
+    return replace(quick(task), note=get_worker().name)
 
 
 def main() -> None:
