@@ -45,9 +45,9 @@ def attacks() -> list[Path]:
     return sorted(FOLDER.glob("*.py"))
 
 
-def honest_cells() -> list[str]:
-    """The course's own solutions, cell by cell, without the checks."""
-    notebook = nbformat.read(ROOT / "solutions" / "attention" / "attention.ipynb", 4)
+def honest_cells(chapter: str = "attention") -> list[str]:
+    """The course's own solutions of a chapter, cell by cell, without the checks."""
+    notebook = nbformat.read(ROOT / "solutions" / chapter / f"{chapter}.ipynb", 4)
     cells = [c.source for c in notebook.cells if c.cell_type == "code"]
     return [c for c in cells if not c.startswith(("check(", "status("))]
 

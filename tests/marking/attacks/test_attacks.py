@@ -16,7 +16,6 @@ from marking.grading.sandbox import Container
 from marking.registry import exercises, find
 
 pytestmark = pytest.mark.bubblewrap
-HONEST = honest_cells()
 
 
 class Host:
@@ -89,7 +88,7 @@ def test_a_hostile_submission_scores_what_it_deserves_and_leaves_no_trace(path, 
     assert host.files() == before
     assert not host.was_called()
     assert idle(container), running()
-    next_one = judge(container, exercise, HONEST, "the next one")
+    next_one = judge(container, exercise, honest_cells(exercise.chapter), "the next one")
     assert (next_one.status, next_one.share) == ("right", 1.0), next_one
 
 

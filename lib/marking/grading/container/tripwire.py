@@ -21,6 +21,7 @@ FAMILIES = {
 }
 MODULES = ("torch", "torch.nn.functional", "torch.special", "torch._refs", "torch._refs.special")
 MODULES += ("torch._refs.nn.functional", "torch._decomp.decompositions", "torch._C._nn")
+MODULES += ("torch.autograd", "torch.autograd.functional", "torch.func")
 LAYERS = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
 
 
@@ -47,7 +48,8 @@ def arm(names: list[str]) -> None:
             if callable(getattr(owner, name)) and not isinstance(getattr(owner, name), type):
                 setattr(owner, name, _raiser(name))
     for name in [n for n in dir(torch.Tensor) if _is_forbidden(n, names)]:
-        setattr(torch.Tensor, name, _raiser(name))
+        if callable(getattr(torch.Tensor, name)):  # `backward` is; the attribute `grad` is not
+            setattr(torch.Tensor, name, _raiser(name))
     if "scaled_dot_product_attention" in names:
         for layer in LAYERS:
             getattr(torch.nn, layer).forward = _raiser(layer)
@@ -65,11 +67,9 @@ def _hide(library) -> None:
 
 
 def _is_forbidden(name: str, names: list[str]) -> bool:
-    if "backward" in name:
-        return False
-    return name in names or any(
-        key in names and re.search(pattern, name) for key, pattern in FAMILIES.items()
-    )
+    if name in names or "backward" in name:
+        return name in names
+    return any(key in names and re.search(pattern, name) for key, pattern in FAMILIES.items())
 
 
 def _override(library, operation: str, raiser) -> None:
