@@ -69,7 +69,8 @@ def name_mistakes(
         for mistakes, impl in _suspects(exercise.mistakes):
             if all(nearly(impl, i) for i in single):
                 return mistakes, False
-    return _partly(exercise.mistakes, failed, agrees), False
+    once = [i for i in failed if cases[i].dtype == cases[failed[0]].dtype]
+    return _partly(exercise.mistakes, once, agrees), False
 
 
 def _suspects(mistakes: tuple[Mistake, ...]) -> Iterator[tuple[tuple[Mistake, ...], Callable]]:
