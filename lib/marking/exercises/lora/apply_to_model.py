@@ -578,7 +578,7 @@ APPLY_TO_MODEL = Exercise(
             "head-missed",
             head_missed,
             "the output head is left out though a target names it: it stands in the model itself, "
-            "and its name has no dot before it (or it is left out on purpose).",
+            "with no dot before its name, and is adapted like any other layer.",
             MODEL,
         ),
         Mistake(

@@ -150,8 +150,8 @@ UNMERGE = Exercise(
         Mistake(
             "added-again",
             added,
-            "the adapter is added a second time; unmerging subtracts what merging added. (With "
-            "both A and B negated the product is what it was.)",
+            "the adapter is added a second time, as also happens when both A and B are negated; "
+            "unmerging subtracts what merging added.",
             MERGE,
         ),
         Mistake(
