@@ -202,7 +202,6 @@ def _when(info: zipfile.ZipInfo) -> float:
 
 def _printable(text: str) -> str:
     """For a report: no half characters of a name in another encoding, no control characters."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
     return "".join(c if c.isprintable() else "?" for c in text)[:300]
 
 

@@ -106,11 +106,11 @@ def fill(data: bytes, found: list[Row], to: str, assignment: str, column: str = 
     comma = any(re.fullmatch(r"\d+,\d+", table.read(line, MOST)) for line in table.lines)
     for line in table.lines[1:]:
         if len(line) <= table.head.index(column):
-            continue  # a blank line
+            continue  # blank, or cut off
         name = table.read(line, NAME[to])
         _compare(made, table, line, name, column, found[0].most)
-        if name == POSSIBLE or not any(table.read(line, who) for who in WHO[to]):
-            continue
+        if not any(table.read(line, who) for who in WHO[to]):
+            continue  # Canvas's own lines
         row = whose.find([table.read(line, who) for who in WHO[to]], name)
         if row is None or row.student in seen:
             made.not_in_gradebook.append(name or table.read(line, WHO[to][0]))

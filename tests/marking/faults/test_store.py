@@ -82,6 +82,45 @@ def test_a_damaged_file_is_an_error_in_a_sentence(tmp_path):
         store.rows()
 
 
+@pytest.mark.parametrize("body", ["{}", "[]", "no JSON", '{"cases": [1], "mistakes": 1}'])
+def test_a_row_that_is_none_is_an_error_in_a_sentence(body, tmp_path):
+    with Store(tmp_path / "results.db") as store:
+        store.add([row(0)])
+        store._db.execute("UPDATE rows SET body = ?", (body,))
+        with pytest.raises(StoreError, match="it holds a row that cannot be read"):
+            store.rows()
+
+
+def test_a_file_that_may_not_be_written_is_an_error_in_a_sentence(tmp_path):
+    with Store(tmp_path / "results.db") as store:
+        store._db.execute("PRAGMA query_only = 1")
+        with pytest.raises(StoreError, match="it may not be written: see its owner"):
+            store.add([row(0)])
+
+
+def test_a_folder_in_its_place_is_an_error_in_a_sentence(tmp_path):
+    (tmp_path / "results.db").mkdir()
+    with pytest.raises(StoreError, match="it cannot be opened: see its folder"):
+        Store(tmp_path / "results.db")
+
+
+def test_each_assignment_has_its_own_rows_and_is_forgotten_by_itself(tmp_path):
+    with Store(tmp_path / "results.db") as store:
+        store.add([row(0), row(0, assignment="lora"), row(1)])
+        assert [r.assignment for r in store.rows("lora")] == ["lora"]
+        assert len(store.rows()) == 3
+        store.forget("attention")
+        assert [r.assignment for r in store.rows()] == ["lora"]
+
+
+def test_what_was_our_fault_is_no_score_to_copy(tmp_path):
+    with Store(tmp_path / "results.db") as store:
+        store.add([row(0, status="our fault", share=None, points=None)])
+        assert store.find(row(0).key) is None
+        store.add([row(0, student="twin")])
+        assert store.find(row(0).key).student == "twin"
+
+
 def test_a_folder_that_cannot_be_made_is_an_error_in_a_sentence(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot be used"):
