@@ -6,8 +6,9 @@ import sys
 import pytest
 import torch
 
-from marking.diagnosis import run_suite
-from marking.exercise import suite
+from marking.diagnosis import diagnose, run_suite
+from marking.draw import Draw
+from marking.exercise import draw_case, suite
 from marking.kill_matrix import kill_matrix, with_file
 from marking.registry import exercises
 
@@ -20,11 +21,32 @@ def test_every_mistake_is_rejected_and_named_and_every_right_answer_accepted(exe
     assert result.problems() == []
 
 
-def test_the_chapter_has_ten_exercises_and_fifty_mistakes():
-    chapter = exercises("attention")
-    assert len(chapter) == 10
-    assert sum(len(e.mistakes) for e in chapter.values()) >= 50
-    assert sum(len(e.alternatives) for e in chapter.values()) >= 20
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_the_same_mistake_with_other_numbers_is_rejected_and_named_too(exercise_id):
+    exercise = ALL[exercise_id]
+    cases = suite(exercise, 0, torch.float64)
+    for mistake in exercise.mistakes:
+        for variant in mistake.also:
+            outcomes = run_suite(exercise, variant, cases, seconds=5)
+            assert not all(o.ok for o in outcomes), (mistake.id, variant)
+            found, certain = diagnose(exercise, cases, outcomes)
+            assert [m.id for m in found] == [mistake.id] and certain, (mistake.id, variant)
+
+
+@pytest.mark.parametrize("exercise_id", list(ALL))
+def test_every_situation_can_be_drawn_small(exercise_id):
+    for situation in ALL[exercise_id].cases:
+        for level in range(3):
+            for seed in range(5):
+                draw_case(ALL[exercise_id], situation, Draw(f"{situation}|{seed}", level=level))
+
+
+@pytest.mark.parametrize("chapter, count, mistakes", [("attention", 10, 50), ("lora", 12, 60)])
+def test_a_chapter_has_its_exercises_and_many_mistakes(chapter, count, mistakes):
+    records = exercises(chapter).values()
+    assert len(records) == count
+    assert sum(len(e.mistakes) for e in records) >= mistakes
+    assert sum(len(e.alternatives) for e in records) >= 2 * count
 
 
 @pytest.mark.parametrize("exercise_id", list(ALL))

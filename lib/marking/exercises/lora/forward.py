@@ -137,7 +137,8 @@ weight_not_transposed = partial(_layer, base=lambda x, weight: x @ weight)
 factors_not_transposed = _branch(lambda x, y, A, B: x @ A @ B)
 b_first = _branch(lambda x, y, A, B: x @ B.T @ A.T)
 update_transposed = _branch(lambda x, y, A, B: x @ (B @ A))
-update_transposed_of_ab = _branch(lambda x, y, A, B: x @ (A @ B))
+joined_first = _branch(lambda x, y, A, B: x @ (A @ B))
+joined_before = _branch(lambda x, y, A, B: x @ (A @ B).T)
 in_series = _branch(lambda x, y, A, B: y @ A.T @ B.T)
 activation = _branch(lambda x, y, A, B: torch.relu(x @ A.T) @ B.T)
 gelu = _branch(lambda x, y, A, B: F.gelu(x @ A.T) @ B.T)
@@ -301,6 +302,7 @@ FORWARD_PASS = Exercise(
             "x is multiplied by A and B as they are; both are stored as (out, in), so multiply "
             "by their transposes.",
             FORWARD,
+            also=(joined_first,),
         ),
         Mistake(
             "b-first",
@@ -308,7 +310,7 @@ FORWARD_PASS = Exercise(
             "x goes through B first and then through A; A takes the I inputs down to R numbers, "
             "and B takes these up to the O outputs.",
             FORWARD,
-            also=(update_transposed_of_ab,),
+            also=(joined_before,),
         ),
         Mistake(
             "update-transposed",
