@@ -226,7 +226,7 @@ DORA_FORWARD = Exercise(
         Mistake(
             "columns",
             columns,
-            "the norm is taken over each column of the (O, I) weight, as the paper's notation has it; "
+            "the norm is taken over each column of the (O, I) weight, as the paper writes it; "
             "the magnitude belongs to an output, so take the norm of each row.",
             DORA,
         ),
@@ -327,8 +327,8 @@ DORA_FORWARD = Exercise(
         Mistake(
             "update-normalised",
             update_normalised,
-            "the update is normalised by its own length, 0/0 while B is zero, and added to W; it is "
-            "the sum of the two that has a direction and a length.",
+            "the update is normalised by its own length, 0/0 while B is zero, and added to W; it "
+            "is the sum of the two that has a direction and a length.",
             DORA,
         ),
         Mistake(
