@@ -60,7 +60,9 @@ def test_scales_come_back_within_half_a_step(blocks):
 
 def test_equal_scales_come_back_exactly():
     absmax = torch.full((300,), 0.75)
-    assert torch.equal(dequantise_scales(quantise_scales(absmax)), absmax)
+    scales = quantise_scales(absmax)
+    assert (scales.codes == 127).all() and dynamic_code()[127] == 0
+    assert torch.equal(dequantise_scales(scales), absmax)
 
 
 def test_the_three_parts_have_names():
