@@ -188,7 +188,7 @@ def rank_by_rank(x, weight, bias, A, B, alpha):
 
 
 FORWARD = "lora/02_mathematics#what-does-the-layer-compute"
-SCALE = "lora/02_mathematics#what-does-α-do"
+SCALE = "lora/02_mathematics#what-does-alpha-do"
 
 FORWARD_PASS = Exercise(
     id="lora.forward",

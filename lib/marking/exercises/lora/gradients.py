@@ -257,7 +257,7 @@ def row_by_row(x, A, B, alpha, d_output):
 
 GRADIENTS = "lora/02_mathematics#how-do-the-gradients-come-out"
 FIRST_STEP = "lora/02_mathematics#what-happens-in-the-first-two-steps"
-SCALE = "lora/02_mathematics#what-does-α-do"
+SCALE = "lora/02_mathematics#what-does-alpha-do"
 
 GRADIENTS_OF_FACTORS = Exercise(
     id="lora.gradients",

@@ -124,7 +124,7 @@ def half_taken_off(noise, out_features):
     return [A, A.new_zeros(out_features, len(A))]
 
 
-ZERO = "lora/02_mathematics#why-b--0-and-why-not-both"
+ZERO = "lora/02_mathematics#why-is-b-zero-and-not-both"
 BOUND = ZERO
 
 INITIALISE = Exercise(

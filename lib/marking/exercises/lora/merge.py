@@ -143,7 +143,7 @@ def from_the_outputs(weight, A, B, alpha):
 
 
 MERGE = "lora/03_merge_and_swap#merging-by-hand"
-SCALE = "lora/02_mathematics#what-does-α-do"
+SCALE = "lora/02_mathematics#what-does-alpha-do"
 
 MERGE_WEIGHT = Exercise(
     id="lora.merge",
