@@ -9,6 +9,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -92,8 +93,9 @@ def _rows(exercise: Exercise, seeds: int, seconds: float) -> list[Row]:
             runs = {
                 m.id: run_suite(exercise, m.impl, cases, seconds=seconds) for m in exercise.mistakes
             }
+            run = _run_once(exercise, cases, runs)
             for mistake in exercise.mistakes:
-                _score_mistake(rows[mistake.id], exercise, cases, runs)
+                _score_mistake(rows[mistake.id], exercise, cases, runs[mistake.id], run)
             for name, function in right:
                 outcomes = run_suite(exercise, function, cases, seconds=seconds)
                 row = others[name]
@@ -105,19 +107,24 @@ def _rows(exercise: Exercise, seeds: int, seconds: float) -> list[Row]:
     return [*rows.values(), *others.values()]
 
 
-def _score_mistake(row: Row, exercise: Exercise, cases: list[Case], runs: dict) -> None:
-    outcomes = runs[row.id]
+def _run_once(exercise: Exercise, cases: list[Case], runs: dict) -> Callable:
+    """The outcome of a mistake's code on a case, looked up where it has been run already."""
+    done = {mistake.impl: runs[mistake.id] for mistake in exercise.mistakes}
+
+    @cache
+    def run(impl: Callable, i: int) -> Outcome:
+        return done[impl][i] if impl in done else run_case(exercise, impl, cases[i], seconds=5.0)
+
+    return run
+
+
+def _score_mistake(row: Row, exercise: Exercise, cases: list[Case], outcomes, run) -> None:
     row.runs += 1
     if all(o.ok for o in outcomes):
         return
     row.right += 1
     row.margin = min(row.margin, _margin(exercise, cases, outcomes))
     known = tuple(m for m in exercise.mistakes if not m.id.startswith("also:"))
-    done = {m.impl: runs[m.id] for m in known}
-
-    def run(impl: Callable, i: int) -> Outcome:
-        return done[impl][i] if impl in done else run_case(exercise, impl, cases[i], seconds=5.0)
-
     found, _ = name_mistakes(replace(exercise, mistakes=known), cases, outcomes, run)
     row.named += bool(found) and found[0].id == row.id
     row.taken_for.add(found[0].id if found else "unnamed")
