@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from tests.marking.attacks.submission import honest_cells
 
 from marking.exercise import suite
 from marking.grading.judge import _bare, judge
 from marking.grading.sandbox import Container
 from marking.grading.verdict import verdict
 from marking.outcome import Outcome
-from marking.registry import find
+from marking.registry import chapters, exercises, find
 
 NOT_SHARED = """
 def grouped_query(q, k, v, mask=None):
@@ -41,3 +42,15 @@ def test_a_mistake_that_raises_is_named():
     finally:
         container.stop()
     assert "not-shared" in result.mistakes, result.says
+
+
+@pytest.mark.bubblewrap
+@pytest.mark.parametrize("chapter", chapters())
+def test_the_courses_own_solutions_pass_every_hidden_check(chapter):
+    container, cells = Container(), honest_cells(chapter)
+    try:
+        for exercise in exercises(chapter).values():
+            result = judge(container, exercise, cells, "seed")
+            assert (result.status, result.share) == ("right", 1.0), (exercise.id, result.says)
+    finally:
+        container.stop()
