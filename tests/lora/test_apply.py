@@ -278,6 +278,15 @@ def test_a_layer_that_was_merged_alone_stops_the_others_from_being_merged_halfwa
     assert [layer.merged for layer in L.lora_layers(model).values()] == [False] * 3 + [True]
 
 
+def test_an_adapter_that_one_layer_lacks_is_switched_to_nowhere():
+    model = decoder()
+    L.apply(model, ["query"], r=2)
+    next(iter(L.lora_layers(model).values())).add("alone", 2, 4.0)
+    with pytest.raises(ValueError, match="no adapter 'alone'; known: 'default'"):
+        L.switch(model, "alone")
+    assert L.active(model) == "default"
+
+
 @pytest.mark.parametrize(
     "action", [L.active, L.merge_model, L.unmerge_model, L.remove, L.lora_parameters]
 )
