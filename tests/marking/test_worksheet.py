@@ -78,6 +78,11 @@ def test_an_id_that_two_students_share_is_nobodys():
     assert fill(CANVAS.encode(), both, "canvas", "attention").count == 0
 
 
+def test_a_line_without_a_number_is_nobodys():
+    blank = MOODLE.replace("Participant 12345", "Participant ").replace("ada@a.example", "")
+    assert fill(blank.encode(), [row("ada", 1.0)], "moodle", "attention").count == 0
+
+
 def test_two_lines_of_one_student_are_not_both_filled():
     again = CANVAS + "\r\nLovelace Again,17,,,,,9,\r\n"
     made = fill(again.encode(), [ADA], "canvas", "attention")

@@ -86,7 +86,7 @@ def _sorted(handed: dict[str, _Handed], assignment: str):
 def _age(file: File, assignment: str) -> tuple:
     """Sorts the latest first; of two of one time, the one that has the assignment's own name."""
     attempt = _CANVAS.match(file.parts[-1])
-    number = int(attempt[4][:18]) if attempt else 0
+    number = int(attempt[4]) if attempt else 0
     return -number, -file.when, file.parts[-1] != f"{assignment}.ipynb", file.path
 
 

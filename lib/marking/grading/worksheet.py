@@ -173,7 +173,7 @@ class _People:
 
 def _keys(row: Row) -> set[str]:
     known = {row.student, row.lms_id.removeprefix("Participant "), row.email}
-    return {one.lower() for one in known if one}
+    return {one.lower() for one in known}
 
 
 def _unique(pairs) -> dict:
