@@ -26,7 +26,7 @@ from timing import (
 from torch import nn
 
 from clearhead.lora import NF4Linear, apply
-from clearhead.lora.fine_tune import answer_loss, encode_chats, fine_tune, reply, text_loss
+from clearhead.lora.fine_tune import answer_loss, encode_chats, fine_tune, text_loss
 from clearhead.lora.voices import PIRATE, PROSE, UNSEEN
 from clearhead.model import load
 
@@ -94,7 +94,6 @@ def run(start, tokenizer, data, learning_rate: float, steps: int) -> dict:
         "learning_rate": learning_rate,
         "losses": losses,
         "measured": measured,
-        "replies": {q: reply(model, tokenizer, q, at_most=16) for q, _ in UNSEEN[:3]},
     }
 
 
@@ -153,8 +152,16 @@ def main():
         calls[name], passes[name] = steps_of(start, data)
     for row in rows:
         row["step_peak_bytes"] = peak_bytes(calls[row["method"]], device)
-    samples = interleave(calls, rounds=rounds, device=device)
-    without = interleave(passes, rounds=rounds, device=device)
+    both = {
+        (name, kind): f
+        for kind, c in (("step", calls), ("passes", passes))
+        for name, f in c.items()
+    }
+    timed = interleave(both, rounds=rounds, device=device)
+    samples, without = (
+        {name: seconds for (name, k), seconds in timed.items() if k == kind}
+        for kind in ("step", "passes")
+    )
     for row in rows:
         row["passes_time_ratio"] = ratio_of_minima(without, row["method"], "full fine-tuning")
         row["least_seconds_passes"] = min(without[row["method"]])
