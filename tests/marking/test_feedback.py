@@ -14,7 +14,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from PIL import Image, PngImagePlugin
 from tests.plugin_requirements import ROOT, chromium
 
-from marking.grading import feedback
+from marking.grading import feedback, formulas
 
 EXERCISES = ROOT / "chapters" / "exercises"
 HOSTILE = [
@@ -131,6 +131,17 @@ DOUBTFUL = [
 def test_a_formula_that_is_not_understood_stays_as_it_was_typed(tex):
     soup = BeautifulSoup(shown(f"Before {tex} after"), "html.parser")
     assert soup.math is None and soup.text.strip() == f"Before {tex} after"
+
+
+def test_a_formula_ends_no_attribute_that_it_may_come_to_stand_in():
+    made = formulas.mathml(r"""\left(\text{" onclick=alert(1) ' x="}\right)\hspace{1em}""")
+    assert "onclick" in made and "stretchy=true" in made and "width=1em" in made
+    assert not set(made) & set("\"'`")
+
+
+@pytest.mark.parametrize("size", ["99999em", "-9em", "100vw", "calc(9em)"])
+def test_a_formula_cannot_push_itself_across_the_page(size):
+    assert "width" not in (formulas.mathml(rf"\hspace{{{size}}}x") or "")
 
 
 def test_a_cell_of_thousands_of_formulas_is_shown():
