@@ -65,5 +65,16 @@ def test_equal_scales_come_back_exactly():
     assert torch.equal(dequantise_scales(scales), absmax)
 
 
+def test_each_block_of_scales_has_its_own_range():
+    absmax = torch.tensor([1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 100.0])
+    scales = quantise_scales(absmax, block_size=4)
+    mean = absmax.mean()  # 13.375
+    torch.testing.assert_close(scales.absmax, torch.stack([mean - 1, 100 - mean]))
+    restored = dequantise_scales(scales, block_size=4)
+    torch.testing.assert_close(restored[:4], absmax[:4], atol=0.0071 * 12.375, rtol=0)
+    torch.testing.assert_close(restored[4:], absmax[4:], atol=0.0071 * 86.625, rtol=0)
+    assert restored[7] == 100
+
+
 def test_the_three_parts_have_names():
     assert QuantisedScales._fields == ("codes", "absmax", "mean")

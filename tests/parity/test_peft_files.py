@@ -25,14 +25,15 @@ from transformers.pytorch_utils import Conv1D  # noqa: E402
 class Model(nn.Module):
     def __init__(self):
         super().__init__()
-        self.table, self.line, self.turned = nn.Embedding(17, 13), nn.Linear(13, 9), Conv1D(7, 9)
+        self.table, self.turned = nn.Embedding(17, 13), Conv1D(7, 9)
+        self.part = nn.ModuleDict({"line": nn.Linear(13, 9)})
         nn.init.normal_(self.turned.weight, std=0.3)
 
     def forward(self, ids):
-        return self.turned(self.line(self.table(ids)).tanh())
+        return self.turned(self.part.line(self.table(ids)).tanh())
 
 
-NAMES = ["table", "line", "turned"]
+NAMES = ["table", "turned", "part.line"]
 IDS = torch.tensor([[1, 2, 16, 0], [5, 5, 7, 9]])
 # ours: PEFT's
 KINDS = {
