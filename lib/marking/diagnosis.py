@@ -79,8 +79,8 @@ def name_mistakes(
 def _suspects(exercise: Exercise) -> Iterator[tuple[tuple[Mistake, ...], Callable]]:
     """Each mistake with its code, then each pair that can be made at once.
 
-    Where a run takes milliseconds, because a module is built for it, the first pairs alone: those of
-    the commonest mistakes.
+    Where a run takes milliseconds, because a module is built for it, the first pairs alone: those
+    of the commonest mistakes.
     """
     singles = [(m, impl) for m in exercise.mistakes for impl in (m.impl, *m.also)]
     for mistake, impl in singles:
