@@ -10,7 +10,10 @@ import types
 
 PLAIN = (int, float, bool, str, type(None))
 MODULES = {"math": "import math", "torch": "import torch", "functools": "import functools"}
+MODULES |= {"copy": "import copy", "torch.nn": "import torch.nn as nn"}
 MODULES["torch.nn.functional"] = "import torch.nn.functional as F"
+GIVEN = {"LoRALinear"}  # classes of the notebook's own given cells
+ATTEMPTS = ("learner_attempts", "lora_attempts")
 
 
 class NoText(Exception):
@@ -20,7 +23,7 @@ class NoText(Exception):
 def as_text(function, name: str) -> str:
     """Source that defines `name`, after what it uses of its own file, renamed to be private.
 
-    Raises `NoText` when it uses anything but torch, math and plain values.
+    Raises `NoText` when it uses anything but torch, math, given classes and plain values.
     """
     pieces: dict[str, str] = {}
     private = f"_{name}_"
@@ -41,7 +44,7 @@ def _add(function: types.FunctionType, private: str, pieces: dict[str, str]) -> 
     """Put a helper, and what it uses, into `pieces`; returns its private name."""
     if not isinstance(function, types.FunctionType) or function.__name__ == "<lambda>":
         raise NoText("a helper is no function with a name")
-    if not function.__module__.startswith(("marking.exercises.", "learner_attempts")):
+    if not function.__module__.startswith(("marking.exercises.", *ATTEMPTS)):
         raise NoText(f"{function.__module__} is not there in the sandbox")
     new = private + function.__name__.strip("_")
     if new not in pieces:
@@ -53,6 +56,8 @@ def _add(function: types.FunctionType, private: str, pieces: dict[str, str]) -> 
 
 
 def _renamed(function, new: str, private: str, pieces: dict[str, str]) -> str:
+    if function.__code__.co_freevars:
+        raise NoText("it uses names of the function that made it")
     source = textwrap.dedent(inspect.getsource(function))
     tree = ast.parse(source).body[0]
     source = "\n".join(source.splitlines()[tree.lineno - 1 :])
@@ -75,6 +80,8 @@ def _bring(name: str, value, private: str, pieces: dict[str, str]) -> str:
         return name
     if isinstance(value, types.FunctionType):
         return _add(value, private, pieces)
+    if isinstance(value, type) and name in GIVEN:
+        return name
     pieces[private + name] = f"{private}{name} = {_value(value, private, pieces)}"
     return private + name
 

@@ -1,4 +1,4 @@
-"""Five simple ways to ask for marks without an answer. The whole collection is in tests/."""
+"""Some simple ways to ask for marks without an answer. The whole collection is in tests/."""
 
 from dataclasses import dataclass
 
@@ -89,6 +89,33 @@ answer = getattr(torch.nn.functional, "scaled_dot" + "_product_attention")
 def scaled_dot_product(q, k, v, mask=None):
     identity = torch.eye(k.shape[-2], dtype=q.dtype).expand(*k.shape[:-1], k.shape[-2])
     return answer(q, k, v, attn_mask=mask), answer(q, k, identity, attn_mask=mask)
+""",
+    ),
+    Attack(
+        "forward",
+        "returns a tensor that claims to equal anything",
+        """
+class Yes(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return True
+
+
+def forward(x, weight, bias, A, B, alpha):
+    return torch.zeros(1).as_subclass(Yes)
+""",
+    ),
+    Attack(
+        "gradients",
+        "asks autograd under another name",
+        """
+differentiate = getattr(torch.autograd, "gr" + "ad")
+
+
+def gradients(x, A, B, alpha, d_output):
+    A, B = A.clone().requires_grad_(), B.clone().requires_grad_()
+    y = alpha / A.shape[0] * (x @ A.mT @ B.mT)
+    return differentiate(y, (A, B), d_output)
 """,
     ),
 )

@@ -1,6 +1,7 @@
-"""Make a class of thirty and grade it, from nothing: `python -m tooling.grade_demo [FOLDER]`.
+"""Make a class and grade it, from nothing: `python -m tooling.grade_demo [CHAPTER] [FOLDER]`.
 
-Everything lies in `_grading/demo`, a small course of its own, so that no real gradebook is touched.
+Attention has a class of thirty. Everything lies in `_grading/demo`, or, for another chapter, in
+`_grading/demo-lora`, a small course of its own, so that no real gradebook is touched.
 It ends with what was expected of each submission and what the grader made of it; anything else
 than expected is an error.
 """
@@ -16,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tooling.demo_class import ASSIGNMENT, Student, students
+from tooling.demo_class import ASSIGNMENT, CHAPTERS, Student, students
 from tooling.settings import ROOT
 
 FOLDER = ROOT / "_grading" / "demo"
@@ -24,33 +25,34 @@ MARK = "a sample course: made anew by make grade-demo"
 console = Console()
 
 
-def main(folder: Path = FOLDER) -> None:
+def main(folder: Path | None = None, chapter: str = ASSIGNMENT) -> None:
     """Make the class, grade it, write feedback and an export, and say what to open."""
     if shutil.which("bwrap") is None:
         sys.exit(
             "Grading needs bubblewrap: on Debian or Ubuntu run 'sudo apt-get install bubblewrap', "
             "elsewhere use the container image (Containerfile)."
         )
-    folder = folder.resolve()
-    make_course(folder)
-    class_ = students()
-    hand_in(folder, class_)
+    named = FOLDER if chapter == ASSIGNMENT else FOLDER.with_name(f"{FOLDER.name}-{chapter}")
+    folder = (folder or named).resolve()
+    make_course(folder, chapter)
+    class_ = students(chapter)
+    hand_in(folder, class_, chapter)
     say(f"A class of {len(class_)} handed in, in {os.path.relpath(folder)}/_grading/submitted.")
-    run(folder, "nbgrader", "generate_assignment", ASSIGNMENT, "--force")
-    say(f"clearhead grade {ASSIGNMENT}")
-    run(folder, "marking", "grade", ASSIGNMENT, loud=True)
+    run(folder, "nbgrader", "generate_assignment", chapter, "--force")
+    say(f"clearhead grade {chapter}")
+    run(folder, "marking", "grade", chapter, loud=True)
     say("nbgrader generate_feedback, and the grades as Canvas reads them")
-    run(folder, "nbgrader", "generate_feedback", ASSIGNMENT)
+    run(folder, "nbgrader", "generate_feedback", chapter)
     run(folder, "marking", "export", "_grading/canvas.csv", "--to", "canvas", loud=True)
-    problems = compare(folder, class_)
+    problems = compare(folder, class_, chapter)
     say("Open")
-    for what, how in to_open(folder, class_).items():
+    for what, how in to_open(folder, class_, chapter).items():
         console.print(f"  {what}\n    {how}", highlight=False, markup=False, soft_wrap=True)
     if problems:
         sys.exit(f"{len(problems)} submissions were not graded as expected: {', '.join(problems)}.")
 
 
-def make_course(folder: Path) -> None:
+def make_course(folder: Path, chapter: str = ASSIGNMENT) -> None:
     """An empty course in `folder`: the master and the configuration, nothing of an earlier run."""
     mark = folder / "README"
     if folder.exists() and any(folder.iterdir()) and not mark.exists():
@@ -59,19 +61,20 @@ def make_course(folder: Path) -> None:
     (folder / "solutions").mkdir(parents=True)
     mark.write_text(f"{MARK}\n", encoding="utf-8")
     shutil.copy(ROOT / "nbgrader_config.py", folder)
-    master = Path("solutions") / ASSIGNMENT / f"{ASSIGNMENT}.ipynb"
+    master = Path("solutions") / chapter / f"{chapter}.ipynb"
     (folder / master).parent.mkdir()
     shutil.copy(ROOT / master, folder / master)
 
 
-def hand_in(folder: Path, class_: list[Student]) -> None:
+def hand_in(folder: Path, class_: list[Student], chapter: str = ASSIGNMENT) -> None:
     """Write each submission where nbgrader expects it, and a secret that is the same each time."""
     secret = folder / "_grading" / "secret"
     secret.parent.mkdir()
     secret.write_bytes(hashlib.sha256(MARK.encode()).digest())
     secret.chmod(0o600)
     for student in class_:
-        path = folder / "_grading" / "submitted" / student.id / ASSIGNMENT / student.filename
+        name = student.filename or f"{chapter}.ipynb"
+        path = folder / "_grading" / "submitted" / student.id / chapter / name
         path.parent.mkdir(parents=True)
         path.write_bytes(student.data)
 
@@ -94,13 +97,13 @@ def run(folder: Path, module: str, *arguments: str, loud: bool = False) -> None:
         sys.exit(f"'{module} {' '.join(arguments)}' failed: its own words are above.")
 
 
-def compare(folder: Path, class_: list[Student]) -> list[str]:
+def compare(folder: Path, class_: list[Student], chapter: str = ASSIGNMENT) -> list[str]:
     """Print who was expected to get what, and what they got; the ids of those who differ."""
     from marking.grading.store import Store
 
     rows: dict[str, dict] = {student.id: {} for student in class_}
     with Store(folder / "_grading" / "results.db") as store:
-        for row in store.rows(ASSIGNMENT):
+        for row in store.rows(chapter):
             rows[row.student][row.exercise.partition(".")[2]] = row
     table = Table(title="What was handed in, and what the grader made of it")
     for name in ("student", "handed in", "points", "as expected"):
@@ -135,19 +138,19 @@ def unexpected(student: Student, found: dict) -> list[str]:
     return said
 
 
-def to_open(folder: Path, class_: list[Student]) -> dict[str, str]:
+def to_open(folder: Path, class_: list[Student], chapter: str) -> dict[str, str]:
     """What there is to see now, and the file or the command that shows it."""
     at, programs = os.path.relpath(folder), Path(os.path.relpath(sys.prefix)) / "bin"
     pages = f"{at}/_grading/feedback"
     first = next(student for student in class_ if student.id == "wrong-01")
-    appeal = f"appeal {ASSIGNMENT} {first.id} {ASSIGNMENT}.{next(iter(first.named))}"
+    appeal = f"appeal {chapter} {first.id} {chapter}.{next(iter(first.named))}"
     formgrader = os.path.relpath(Path(sys.prefix) / "bin" / "nbgrader", folder)
     return {
-        "what a student gets back": f"{pages}/{first.id}/{ASSIGNMENT}/{ASSIGNMENT}.html",
+        "what a student gets back": f"{pages}/{first.id}/{chapter}/{chapter}.html",
         "the grades as Canvas reads them": f"{at}/_grading/canvas.csv",
         "the gradebook in a browser": f"(cd {at} && {formgrader} formgrader)",
         "the hidden inputs of one answer": f"{programs}/clearhead {appeal} --course {at}",
-        "near-identical answers": f"{programs}/clearhead similar {ASSIGNMENT} --course {at}",
+        "near-identical answers": f"{programs}/clearhead similar {chapter} --course {at}",
     }
 
 
@@ -156,4 +159,6 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER)
+    asked = sys.argv[1:]
+    chapter = asked.pop(0) if asked and asked[0] in CHAPTERS else ASSIGNMENT
+    main(Path(asked[0]) if asked else None, chapter)

@@ -14,6 +14,7 @@ from tooling.as_text import NoText, as_text
 from tooling.settings import ROOT
 
 from marking import check
+from marking.exercises.lora._given import LoRALinear
 from marking.registry import exercises
 
 KINDS = {"right": 10, "wrong": 8, "unfinished": 3, "malformed": 4, "hostile": 5}
@@ -35,6 +36,13 @@ def test_the_class_has_thirty_students_of_five_kinds(class_):
 
 def test_no_two_students_hand_in_the_same_bytes(class_):
     assert len({student.data for student in class_}) == 30
+
+
+def test_another_chapter_has_a_class_of_every_kind_too():
+    class_ = demo_class.students("lora")
+    kinds = [student.kind for student in class_]
+    assert {kind: kinds.count(kind) for kind in set(kinds)} == KINDS | {"hostile": 2}
+    assert len({student.data for student in class_}) == len(class_)
 
 
 def test_another_process_with_another_hash_seed_makes_the_same_bytes():
@@ -63,23 +71,26 @@ def test_every_notebook_but_the_refused_one_can_be_read_and_its_answers_compile(
                 ast.parse("".join(cell["source"]))
 
 
-@pytest.mark.parametrize("name", demo_class.names())
-def test_a_wrong_answer_written_down_is_still_that_mistake(name):
-    mistake, text = demo_class.wrong_answers(name)[0]
-    report = check(f"attention.{name}", defined(name, text))
+EVERY = [(chapter, name) for chapter in demo_class.CHAPTERS for name in demo_class.names(chapter)]
+
+
+@pytest.mark.parametrize(("chapter", "name"), EVERY)
+def test_a_wrong_answer_written_down_is_still_that_mistake(chapter, name):
+    mistake, text = demo_class.wrong_answers(name, chapter)[0]
+    report = check(f"{chapter}.{name}", defined(name, text))
     assert report.share < 1
     assert mistake in {m.id for m in report.mistakes}
 
 
-@pytest.mark.parametrize("name", demo_class.names())
-def test_another_right_answer_written_down_is_still_right(name):
-    assert demo_class.right_answers(name)
-    for _, text in demo_class.right_answers(name):
-        assert check(f"attention.{name}", defined(name, text)).share == 1
+@pytest.mark.parametrize(("chapter", "name"), EVERY)
+def test_another_right_answer_written_down_is_still_right(chapter, name):
+    assert demo_class.right_answers(name, chapter)
+    for _, text in demo_class.right_answers(name, chapter):
+        assert check(f"{chapter}.{name}", defined(name, text)).share == 1
 
 
 def defined(name: str, text: str):
-    space: dict = {}
+    space: dict = {"LoRALinear": LoRALinear}
     exec("import math\n\nimport torch\n\n" + text, space)
     return space[name]
 

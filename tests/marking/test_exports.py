@@ -11,7 +11,7 @@ pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
 from tests.marking.nbgrader_course import NAME, POINTS
 
 from marking.grading import exports, gradebook
-from marking.grading.gradebook_rows import WAITS, ExportError, rows
+from marking.grading.gradebook_rows import WAITS, ExportError, only_assignment, rows
 from marking.grading.outputs import UNBOXED
 
 pytestmark = pytest.mark.bubblewrap
@@ -155,3 +155,23 @@ def test_the_command_writes_the_file_and_says_what_is_unfinished(course):
     assert "8 students in canvas.csv." in told
     assert "wait for a person" in told
     assert lines((course.folder / "canvas.csv").read_text(encoding="utf-8"))
+
+
+@pytest.mark.filterwarnings("ignore::sqlalchemy.exc.SAWarning")  # nbgrader's own
+def test_the_only_graded_assignment_need_not_be_named_and_one_of_several_must(course):
+    config = gradebook.course_config(course.folder)
+    assert only_assignment(config) == NAME
+    with course.book() as book:
+        book.update_or_create_assignment("ungraded")
+    assert only_assignment(config) == NAME
+    with course.book() as book:
+        book.update_or_create_assignment("also")
+        book.add_submission("also", "master")
+    with pytest.raises(ExportError, match=f"also or {NAME}"):
+        only_assignment(config)
+
+
+def test_a_gradebook_without_submissions_says_to_grade_first(tmp_path):
+    (tmp_path / "nbgrader_config.py").write_text("c = get_config()")
+    with pytest.raises(ExportError, match="clearhead grade"):
+        only_assignment(gradebook.course_config(tmp_path))

@@ -12,7 +12,9 @@ console = Console()
 def export(
     path: Annotated[Path, typer.Argument(help="the file; for gradescope a folder", metavar="FILE")],
     to: Annotated[str, typer.Option(help="canvas, moodle or gradescope")],
-    assignment: Annotated[str, typer.Option(help="which assignment")] = "attention",
+    assignment: Annotated[
+        str, typer.Option(help="which assignment; need not be said where there is one alone")
+    ] = "",
     assignment_id: Annotated[str, typer.Option(help="Canvas's number of the assignment")] = "",
     into: Annotated[
         Path | None,
@@ -30,6 +32,7 @@ def export(
     from marking.grading import exports, gradebook, gradebook_rows
 
     config = gradebook.course_config(course.resolve())
+    assignment = assignment or gradebook_rows.only_assignment(config)
     if into:
         how = {"theirs": into, "column": column or assignment_id}
         _tell_filled(exports.export_into(config, assignment, to, path, **how), path)

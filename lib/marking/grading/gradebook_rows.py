@@ -75,6 +75,21 @@ def number(value: float) -> str:
     return f"{value:.2f}".rstrip("0").rstrip(".") or "0"
 
 
+def only_assignment(config: Config) -> str:
+    """The one assignment that has submissions. Raises `ExportError` if there are several, or none,
+    and `GradebookError` if the gradebook cannot be read."""
+    course = CourseDirectory(config=config)
+    with explained(), Gradebook(course.db_url, course.course_id) as book:
+        names = [a.name for a in book.assignments if book.assignment_submissions(a.name)]
+    if len(names) > 1:
+        raise ExportError(
+            f"Which assignment: {' or '.join(sorted(names))}? Say --assignment {sorted(names)[0]}."
+        )
+    if not names:
+        raise ExportError("Nothing has been graded yet: 'clearhead grade' first.")
+    return names[0]
+
+
 def rows(config: Config, assignment: str) -> list[Row]:
     """Every submission of an assignment, by student. Raises `ExportError` if there is none, and
     `GradebookError` if the gradebook cannot be read."""
