@@ -102,8 +102,8 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
     for name, given in case.inputs.items():
         if not _unchanged(given, inputs[name]):
             return "mutated", (
-                f"It changed its input {name} in place. Work on a copy, or use operations without "
-                "a trailing underscore."
+                f"It changed its input {name} in place: `+=` and methods that end in an underscore "
+                "write into it. Use `x = x + …`, or work on a copy."
             )
     if exercise.largest and sizes.largest > exercise.largest(case.inputs):
         return "too-large", (

@@ -88,6 +88,8 @@ class Report:
             return []
         case, outcome = self.example.case, self.example.outcome
         rows = [(name, as_text(value, 4)) for name, value in case.inputs.items()]
+        if outcome.fault == "mutated":  # what came back may well be right
+            return [*rows, ("so", outcome.message)]
         expected, yours = _with_names(case.expected, case.like), outcome.value
         if yours is None:
             rows.append(("expected", as_text(expected, 4)))
@@ -143,6 +145,8 @@ class Report:
     def _mask_rows(self) -> list[str]:
         if self.example.case.like is None or self.example.outcome.value is None:
             return []
+        if self.example.outcome.fault == "mutated":
+            return []
         like = self.example.case.like
         if not (isinstance(like, torch.Tensor) and like.dtype == torch.bool):
             return []
@@ -185,6 +189,8 @@ class Report:
         return _frame("#d55e00", parts)
 
     def _pictures(self) -> str:
+        if self.example.outcome.fault == "mutated":
+            return ""
         like, value = self.example.case.expected, self.example.outcome.value
         wanted, mine = as_grid(like), as_grid(value)
         if wanted is None or mine is None or wanted.shape != mine.shape:

@@ -90,17 +90,31 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
         fitting = [path for path in originals if name == path or name.startswith(path + ".")]
         return max(fitting, key=len, default="")
 
+    def parts(module):
+        """What a module is made of: another set of these once anything is added to it."""
+        return [module, sorted(module.__dict__), sorted(module._parameters), *module._modules] + [
+            len(hooks) for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        ]
+
     with torch.enable_grad():
         model = Model().to(ids.device, torch.float32)
         originals = [path for path, _ in model.named_modules() if path]
         shapes = {p: tuple(m.weight.shape) for p, m in model.named_modules() if type(m) is linear}
         for which, parameter in enumerate(model.parameters()):
             fill(parameter, which)
+        given = dict(model.named_parameters())
+        was = {name: parameter.detach().clone() for name, parameter in given.items()}
+        kept = {id(parameter) for parameter in given.values()}
+        named = {p: parts(model.get_submodule(p)) for p in shapes if p.split(".")[-1] in targets}
         as_it_was = model(ids).detach()
 
         answer(model, list(targets), r, alpha)
 
+        now = dict(model.named_modules())
+        left = [path for path, old in named.items() if path in now and parts(now[path]) == old]
         as_it_starts = model(ids).detach().float()
+        unlike = (as_it_starts - as_it_was).abs().max() / (1 + as_it_was.abs().max())
+        same_start = bool(unlike <= 1e-5)
         model.to(numbers.dtype)
         trainable, zero = {}, {"A": [], "B": []}
         for name, parameter in model.named_parameters():
@@ -112,6 +126,12 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
             if kind:
                 zero[kind].append(not parameter.any())
                 fill(parameter, 36 + originals.index(owner) + (30 if kind == "B" else 0))
+            elif not same_start and id(parameter) not in kept and shape[:1] == (out_features,):
+                # A new weight or bias: whatever it was drawn from, it is wrong by as much.
+                old = was.get(f"{owner}.{'weight' if len(shape) == 2 else 'bias'}")
+                old = torch.zeros_like(parameter) if old is None else old
+                if old.shape == shape and not torch.allclose(parameter.double(), old.double()):
+                    parameter.data.copy_(old + 1)
         output = model(ids)
         if output.requires_grad:
             output.square().sum().backward()
@@ -119,13 +139,15 @@ def changed_model(answer, sizes, targets, r, alpha, ids, numbers):
         for name, parameter in model.named_parameters():
             if parameter.grad is not None and bool(parameter.grad.any()):
                 reached.setdefault(owner_of(name), []).append(tuple(parameter.shape))
-        unlike = (as_it_starts - as_it_was).abs().max() / (1 + as_it_was.abs().max())
         return {
             "trainable": {path: str(sorted(found))[1:-1] for path, found in trainable.items()},
+            "targets left as they were": ", ".join(left) or "none",
             "at the start": {
-                "the output equals the base's": bool(unlike <= 1e-5),
-                "A all zeros": bool(zero["A"]) and all(zero["A"]),
-                "B all zeros": bool(zero["B"]) and all(zero["B"]),
+                "the output equals the base's": same_start,
+                **{
+                    kind: "not there" if not zeros else "zeros" if all(zeros) else "not zeros"
+                    for kind, zeros in zero.items()
+                },
             },
             "the output with A and B filled in": output.detach(),
             "gets a gradient": {path: str(sorted(found))[1:-1] for path, found in reached.items()},
@@ -348,6 +370,23 @@ def on_the_parent(model, name, layer):
 
 
 beside_it = partial(_applied, put=on_the_parent)
+never_placed = partial(_applied, put=lambda model, name, layer: None)
+
+
+def _fresh(base, r, alpha, *, bias=lambda base: base.bias is not None, trains=False):
+    """Around a layer of the same sizes, with weights of its own."""
+    fresh = nn.Linear(base.in_features, base.out_features, bias=bias(base))
+    return LoRALinear(fresh.requires_grad_(trains), r, alpha)
+
+
+fresh_base = partial(_with_layer, wrap=_fresh)
+fresh_base_too = (
+    partial(_with_layer, wrap=partial(_fresh, trains=True)),
+    partial(_with_layer, wrap=partial(_fresh, bias=lambda base: True)),
+    partial(_with_layer, wrap=partial(_fresh, bias=lambda base: True, trains=True)),
+    partial(_with_layer, wrap=partial(_fresh, bias=lambda base: False)),
+    partial(_with_layer, wrap=partial(_fresh, bias=lambda base: False, trains=True)),
+)
 rank_and_alpha_swapped = partial(
     _with_layer, wrap=lambda base, r, alpha: LoRALinear(base, alpha, r)
 )
@@ -630,7 +669,8 @@ APPLY_TO_MODEL = Exercise(
         Mistake(
             "on-a-copy",
             on_a_copy,
-            "a copy of the model is changed, and the model is as it was; change it in place.",
+            "the model is as it was: what is changed is a copy of it, or new layers that are never "
+            "put into it; change the model in place.",
             MODEL,
         ),
         Mistake(
@@ -646,6 +686,21 @@ APPLY_TO_MODEL = Exercise(
             "the adapted layer is put beside the old one, which is still the one that runs; put it "
             "in its place.",
             MODEL,
+        ),
+        Mistake(
+            "never-placed",
+            never_placed,
+            "the new layer is only bound to a local name, and the model keeps its old one; put it "
+            "into its parent with setattr.",
+            MODEL,
+        ),
+        Mistake(
+            "fresh-base",
+            fresh_base,
+            "the wrapped layer is a new one, with weights of its own; wrap the layer that was "
+            "there.",
+            MODEL,
+            also=fresh_base_too,
         ),
         Mistake(
             "rank-and-alpha-swapped",

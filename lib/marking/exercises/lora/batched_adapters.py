@@ -138,9 +138,20 @@ counted_from_one = partial(
     off=lambda update, which: update * (which >= 1)[:, None, None],
 )
 
+zero_read_as_none = partial(_adapted, off=lambda update, which: update * (which > 0)[:, None, None])
+zero_read_as_none_and_minus_one_as_last = partial(
+    _adapted,
+    pick=lambda stacked, which: stacked[which],
+    off=lambda update, which: update * (which != 0)[:, None, None],
+)
+
 
 def _all(stacked, which):
     return stacked
+
+
+def _of_row_number(stacked, which):
+    return torch.stack([stacked[b] for b in range(len(which))])
 
 
 def _as_many_as_rows(stacked, which):
@@ -154,6 +165,8 @@ row_by_number_too = (
     partial(_adapted, pick=_all, product=torch.bmm, off=_always_on),
     partial(_adapted, pick=_as_many_as_rows),
     partial(_adapted, pick=_as_many_as_rows, off=_always_on),
+    partial(_adapted, pick=_of_row_number),
+    partial(_adapted, pick=_of_row_number, off=_always_on),
 )
 
 
@@ -183,8 +196,20 @@ def averaged(x, weight, A, B, alpha, which):
     return _every(x, weight, A, B, alpha, which, share=1 / len(A))
 
 
+def _every_used(x, weight, A, B, alpha, which, *, used):
+    """The adapters that which names, each on every row."""
+    return _every(x, weight, A[used(which)], B[used(which)], alpha, which)
+
+
 every_adapter = partial(_every)
-every_adapter_too = (partial(_every, off=_switched_off), averaged)
+every_adapter_too = (
+    partial(_every, off=_switched_off),
+    averaged,
+    partial(_every_used, used=lambda which: which[which >= 0]),
+    partial(_every_used, used=lambda which: which[which >= 0].unique()),
+    partial(_every_used, used=lambda which: which),
+    partial(_every_used, used=torch.unique),
+)
 
 factors_summed = partial(
     _adapted,
@@ -330,6 +355,14 @@ BATCHED_ADAPTERS = Exercise(
             SWAP,
         ),
         Mistake(
+            "zero-read-as-none",
+            zero_read_as_none,
+            "adapter 0 is skipped, because 0 counts as false or as none; only −1 is none, so ask "
+            "whether the index is −1.",
+            SWAP,
+            also=(zero_read_as_none_and_minus_one_as_last,),
+        ),
+        Mistake(
             "row-by-number",
             row_by_number,
             "row b gets adapter b, whatever which says; look each row's adapter up in which.",
@@ -346,8 +379,8 @@ BATCHED_ADAPTERS = Exercise(
         Mistake(
             "every-adapter",
             every_adapter,
-            "every adapter is applied to every row, summed or averaged; a row gets the one that "
-            "which names.",
+            "every adapter, or every one in use, is applied to every row, summed or averaged; a "
+            "row gets the one that which names.",
             SWAP,
             also=every_adapter_too,
         ),

@@ -30,12 +30,12 @@ def wide(draw):
 
 
 def square(draw):
-    n = draw.size(4, 7, small=3)
-    return {"matrix": _matrix(draw, n, n), "r": draw.size(2, n - 1)}
+    n = draw.size(4, 7, small=2)
+    return {"matrix": _matrix(draw, n, n), "r": draw.size(2, n - 1, small=1)}
 
 
 def rank_one(draw):
-    O, I = draw.sizes(2, 3, 7)
+    O, I = draw.sizes(2, 3, 7, small=2)
     return {"matrix": _matrix(draw, O, I), "r": 1}
 
 
@@ -89,6 +89,7 @@ columns_of_vh = partial(_truncated, right=lambda Vh, kept: Vh[:, kept].T)
 columns_of_whole_vh = partial(_truncated, full=True, right=lambda Vh, kept: Vh[:, kept].T)
 rows_of_v = partial(_truncated, right=lambda Vh, kept: Vh.T[kept])
 columns_not_turned = partial(_truncated, right=lambda Vh, kept: Vh[:, kept])
+columns_of_whole_not_turned = partial(_truncated, full=True, right=lambda Vh, kept: Vh[:, kept])
 row_and_columns_of_vh = partial(_truncated, right=lambda Vh, kept: Vh[kept, kept])
 rows_of_u = partial(_truncated, left=lambda U, kept: U[kept])
 rows_and_columns_of_u = partial(_truncated, left=lambda U, kept: U[kept, kept])
@@ -291,7 +292,13 @@ BEST_RANK_R = Exercise(
             "the columns of the third factor are used; torch.linalg.svd returns Vᵀ, whose rows are "
             "the right singular vectors: take its first r rows, and do not transpose them.",
             SVD,
-            also=(columns_of_whole_vh, rows_of_v, columns_not_turned, row_and_columns_of_vh),
+            also=(
+                columns_of_whole_vh,
+                rows_of_v,
+                columns_not_turned,
+                columns_of_whole_not_turned,
+                row_and_columns_of_vh,
+            ),
         ),
         Mistake(
             "not-all-cut",

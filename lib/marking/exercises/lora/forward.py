@@ -150,6 +150,11 @@ def bias_taken_for_granted(x, weight, bias, A, B, alpha):
     return x @ weight.T + bias + alpha / len(A) * (x @ A.T @ B.T)
 
 
+def truth_of_bias(x, weight, bias, A, B, alpha):
+    y = x @ weight.T + alpha / len(A) * (x @ A.T @ B.T)
+    return y + bias if bias else y
+
+
 def x_as_a_column(x, weight, bias, A, B, alpha):
     y = weight @ x + alpha / len(A) * (B @ (A @ x))
     return y if bias is None else y + bias
@@ -278,6 +283,13 @@ FORWARD_PASS = Exercise(
             "bias-taken-for-granted",
             bias_taken_for_granted,
             "the bias is added without a look whether there is one; it may be None.",
+            FORWARD,
+        ),
+        Mistake(
+            "truth-of-a-tensor",
+            truth_of_bias,
+            "if asks whether the bias is true, which a tensor of several numbers can't answer; ask "
+            "whether it is None.",
             FORWARD,
         ),
         Mistake(

@@ -270,8 +270,8 @@ GRADIENTS_OF_FACTORS = Exercise(
     outputs=("d_A", "d_B"),
     cases={
         "rows": rows,
-        "a single vector": one_vector,
         "a batch of sequences": sequences,
+        "a single vector": one_vector,
         "three leading axes": three_leading_axes,
         "alpha below the rank": small_alpha,
         "the first step": first_step,
@@ -387,11 +387,19 @@ GRADIENTS_OF_FACTORS = Exercise(
             GRADIENTS,
             also=(
                 not_summed_by_transpose,
-                not_flattened,
+                summed_over_first_axis,
+            ),
+        ),
+        Mistake(
+            "not-flattened",
+            not_flattened,
+            "this works only for x with one number of axes, as .T does, or an equation with a "
+            "letter for each axis; reshape x and d_output to (rows, …) first.",
+            GRADIENTS,
+            also=(
                 not_flattened_b_first,
                 not_flattened_factors_first,
                 *(by_einsum_over(axes, first) for axes in ("n", "bt") for first in (True, False)),
-                summed_over_first_axis,
             ),
         ),
         Mistake(
