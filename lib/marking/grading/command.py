@@ -107,7 +107,8 @@ def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> 
                     new += 1
             except KeyboardInterrupt:
                 raise CourseError(
-                    "Stopped. What is graded is kept; the same command goes on from there."
+                    "Stopped. What is graded is kept; the same command, without --no-resume or "
+                    "--regrade, goes on from there."
                 ) from None
         seconds = time.monotonic() - start
         console.print(f"{new} answers graded in {seconds:.1f} s.", highlight=False)

@@ -43,7 +43,8 @@ HIDDEN = re.compile(r"[^\n]*BEGIN HIDDEN TESTS.*?(END HIDDEN TESTS[^\n]*|\Z)", r
 SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 ALIGNED = (  # what browsers no longer read from the attribute itself
     '<style type="text/css">mtd[columnalign=left] { text-align: left }\n'
-    "mtd[columnalign=right] { text-align: right }</style>"
+    "mtd[columnalign=right] { text-align: right }\n"
+    "pre { white-space: pre-wrap !important; overflow-wrap: anywhere }</style>"
 )
 LINK = re.compile(r"<link\b[^>]*>", re.IGNORECASE)
 STYLE = re.compile(r"(<style\b[^>]*>)(.*?)(</style\s*>)", re.DOTALL | re.IGNORECASE)

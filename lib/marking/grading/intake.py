@@ -75,16 +75,19 @@ def rebuild(notebook_bytes: bytes, release: dict, student: str, assignment: str)
 
 def _latest(skeleton, student, assignment, files, refused: list[Refused]) -> Submission | None:
     """The first readable of a student's files, which come latest first."""
-    notes: tuple[str, ...] = ()
+    passed_over: list[str] = []
     for number, file in enumerate(files):
-        rest = len(files) - number - 1
+        rest, notes = len(files) - number - 1, ()
+        if passed_over:
+            notes = (f"{file.path} was taken, for {passed_over[0]} could not be read",)
         if rest:
-            notes = (f"{file.path} was taken; {rest} older or other files of {student} were not",)
+            told = f"{file.path} was taken; {rest} older or other files of {student} were not"
+            notes = (*notes, told)
         try:
             return _rebuild(skeleton, file.read(), student, assignment, (*file.notes, *notes))
         except Unreadable as error:
             refused.append(Refused(student, file.path, str(error)))
-            notes = ()
+            passed_over.append(file.path)
     return None
 
 

@@ -102,7 +102,7 @@ def _above(source: Path) -> tuple[str, ...]:
 
 def _is_other(parts: tuple[str, ...], assignment: str, others: set[str]) -> bool:
     folder = parts[-2] if len(parts) > 2 else assignment
-    return folder in others and Path(parts[-1]).stem == folder
+    return folder in others and not _bare(parts[-1], folder)
 
 
 def _by_lms(parts: tuple[str, ...], listed: dict[str, str]) -> tuple[str, tuple[str, ...]]:

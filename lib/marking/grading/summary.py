@@ -32,7 +32,12 @@ def summary(rows: Iterable[Graded], refused: Iterable = (), notes: dict | None =
         read.get(row.student, {}).update(dict.fromkeys(row.smells))
     smells = [f"{student}: {', '.join(names)}" for student, names in read.items()]
     repaired = [f"{student}: {'; '.join(said)}" for student, said in (notes or {}).items() if said]
-    parts += _list("Refused: no notebook that can be graded", [_refusal(r) for r in refused])
+    graded, refused = {row.student for row in rows}, list(refused)
+    for title, there in {
+        "Refused: no notebook that can be graded": False,
+        "Passed over: another file of theirs was graded": True,
+    }.items():
+        parts += _list(title, [_refusal(r) for r in refused if (r.student in graded) == there])
     parts += _list("For a person to look at: no score was given", looks)
     parts += _list("Worth reading: unusual code, which costs no points", smells)
     parts += _list("Repaired on the way in", repaired)

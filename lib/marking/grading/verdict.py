@@ -26,6 +26,18 @@ _STATUS_OF = {
     "raised": "crashed",
 }
 
+# What is wrong with an answer, in words that hold no hidden value.
+WRONG = {
+    "type": "it did not return what it should (is a return missing?)",
+    "shape": "its shape is wrong",
+    "dtype": "its dtype is not that of the inputs",
+    "device": "it is on another device than the inputs",
+    "nan": "there is NaN where a number should be",
+    "value": "its numbers are wrong",
+    "too-large": "it builds a tensor larger than the exercise allows",
+    "too-long": "its answer is too large to read",
+}
+
 
 @dataclass(frozen=True)
 class Result:
@@ -90,7 +102,7 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
         "not-attempted": "It is not written yet.",
         "forbidden": f"It calls {named}, which answers the exercise for you. Write that "
         "part yourself.",
-        "timeout": "It gave no answer in time.",
+        "timeout": "It gave no answer within the time of a case, some seconds.",
         "died": "It ended the process it ran in, or answered out of turn.",
         "raised": f"It raised {without_values(first.message)}",
         "mutated": "It changed its inputs in place.",
@@ -102,7 +114,8 @@ def _diagnosis(exercise, cases, outcomes) -> tuple[tuple[str, ...], str]:
         told = " And ".join(f"“{m.id}”: {m.says}" for m in found)
         return tuple(m.id for m in found), told if certain else f"It looks like {told}"
     failed = next(c for c, o in zip(cases, outcomes, strict=True) if not o.ok)
-    return (), plain.get(first.fault, f"The first to fail: {failed.situation} ({first.fault}).")
+    wrong = WRONG.get(first.fault, first.fault)
+    return (), plain.get(first.fault, f"The first to fail: {failed.situation}; {wrong}.")
 
 
 def _is_a_name(text: str) -> bool:

@@ -294,8 +294,16 @@ def test_a_release_that_cannot_be_read_is_named(tmp_path):
             collect(tmp_path, NAME, path)
 
 
-def test_of_an_unreadable_latest_file_the_one_before_it_has_no_note_of_it(tmp_path):
+def test_of_an_unreadable_latest_file_the_one_before_it_is_taken_and_says_why(tmp_path):
     write(tmp_path, {f"ada/{FILE}": WORK, "ada/newer.ipynb": b"junk"})
     os.utime(tmp_path / "ada" / FILE, (1, 1))
     found, refused = collected(tmp_path)
-    assert found["ada"].notes == () and list(refused) == ["ada/newer.ipynb"]
+    assert list(refused) == ["ada/newer.ipynb"]
+    assert "for ada/newer.ipynb could not be read" in found["ada"].notes[0]
+
+
+def test_a_copy_of_another_assignment_in_its_own_folder_is_not_this_ones(tmp_path):
+    other = "attention" if NAME != "attention" else "lora"
+    write(tmp_path, {f"ada/{NAME}/{FILE}": WORK, f"ada/{other}/Copy of {other}.ipynb": b"junk"})
+    found, refused = collected(tmp_path)
+    assert list(found) == ["ada"] and not refused
