@@ -521,7 +521,7 @@ def patched_forwards(model, targets, r, alpha):
             module.forward = forward
 
 
-MODEL = "lora/04_fine_tune"
+MODEL = "lora/04_fine_tune#how-does-an-adapter-get-into-a-model"
 FIRST_STEP = "lora/02_mathematics#what-happens-in-the-first-two-steps"
 
 APPLY_TO_MODEL = Exercise(
