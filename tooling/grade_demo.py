@@ -41,8 +41,8 @@ def main(folder: Path | None = None, chapter: str = ASSIGNMENT) -> None:
     run(folder, "nbgrader", "generate_assignment", chapter, "--force")
     say(f"clearhead grade {chapter}")
     run(folder, "marking", "grade", chapter, loud=True)
-    say("nbgrader generate_feedback, and the grades as Canvas reads them")
-    run(folder, "nbgrader", "generate_feedback", chapter)
+    say(f"nbgrader generate_feedback {chapter} --force, and the grades as Canvas reads them")
+    run(folder, "nbgrader", "generate_feedback", chapter, "--force")
     run(folder, "marking", "export", "_grading/canvas.csv", "--to", "canvas", loud=True)
     problems = compare(folder, class_, chapter)
     say("Open")
@@ -144,11 +144,15 @@ def to_open(folder: Path, class_: list[Student], chapter: str) -> dict[str, str]
     pages = f"{at}/_grading/feedback"
     first = next(student for student in class_ if student.id == "wrong-01")
     appeal = f"appeal {chapter} {first.id} {chapter}.{next(iter(first.named))}"
-    formgrader = os.path.relpath(Path(sys.prefix) / "bin" / "nbgrader", folder)
+    bin_ = Path(sys.prefix) / "bin"
+    jupyter, nbgrader = (os.path.relpath(bin_ / name, folder) for name in ("jupyter", "nbgrader"))
     return {
         "what a student gets back": f"{pages}/{first.id}/{chapter}/{chapter}.html",
         "the grades as Canvas reads them": f"{at}/_grading/canvas.csv",
-        "the gradebook in a browser": f"(cd {at} && {formgrader} formgrader)",
+        "the gradebook in a browser, menu Nbgrader → Formgrader": f"(cd {at} && {jupyter} lab)",
+        "feedback anew, after grading by hand": (
+            f"(cd {at} && {nbgrader} generate_feedback {chapter} --force)"
+        ),
         "the hidden inputs of one answer": f"{programs}/clearhead {appeal} --course {at}",
         "near-identical answers": f"{programs}/clearhead similar {chapter} --course {at}",
     }
