@@ -2,7 +2,7 @@
 
     nbgrader generate_assignment attention
     nbgrader autograde attention
-    nbgrader generate_feedback attention
+    nbgrader generate_feedback attention --force
     nbgrader export
 
 Submissions go to _grading/submitted/<student>/attention/attention.ipynb.
