@@ -87,6 +87,6 @@ def require_options(alpha: float | int, init: str, dropout: float | int) -> None
         raise ValueError(f"alpha is {alpha}; PiSSA divides by the scale, so give a positive one.")
 
 
-def listed(names: Iterable[str]) -> str:
-    """'a', 'b' and so on, or 'none'."""
+def listed(names: Iterable[str | None]) -> str:
+    """The names, each in quotation marks, None as it is; or "none" where there are no names."""
     return ", ".join(map(repr, names)) or "none"

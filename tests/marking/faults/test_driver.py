@@ -97,7 +97,7 @@ def test_rows_that_are_not_yet_stored_are_stored_when_ctrl_c_comes(store, monkey
 
 def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
     store = tmp_path / "results.db"
-    process = start_driver(store, 300, SLOW)
+    process = start_driver(store, 3000, SLOW)
     watch = Watch(process)
     wait_for_rows(store, 5, process)
     start = time.monotonic()
@@ -105,9 +105,9 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
     process.communicate(timeout=60)
     assert time.monotonic() - start < 30
     assert watch.left() == []
-    assert 5 <= len(scores(store)) < 300
-    run_driver(store, 300, QUICK)
-    assert len(scores(store)) == 300
+    assert 5 <= len(scores(store)) < 3000
+    run_driver(store, 3000, QUICK)
+    assert len(scores(store)) == 3000
 
 
 def test_dask_is_imported_only_when_it_is_asked_for():
