@@ -4,6 +4,7 @@ import math
 
 import torch
 
+LARGEST = 1e300  # of an answer that is an int
 FLOATS = 1e-9  # how far a Python float may lie from the expected one: several roundings
 
 
@@ -99,12 +100,19 @@ def _compare_number(value, expected, what) -> tuple[str | None, str]:
         return "type", f"{what} must be a plain Python number; it is {_kind(value)}."
     if isinstance(expected, int) and isinstance(value, float):
         return "type", f"{what} must be an int; it is the float {value!r}."
-    if isinstance(expected, float):
+    if too_large(value):
+        near, pair = False, (f"a number larger than {LARGEST:g}", f"{expected:,}")
+    elif isinstance(expected, float):
         near = math.isclose(value, expected, rel_tol=FLOATS, abs_tol=FLOATS)
         pair = apart(value, expected)
     else:
         near, pair = value == expected, (f"{value:,}", f"{expected:,}")
     return (None, "") if near else ("value", f"{what} is {pair[0]}; expected {pair[1]}.")
+
+
+def too_large(value) -> bool:
+    """An int that is no float any more, and perhaps too long to be printed."""
+    return isinstance(value, int) and abs(value) > LARGEST
 
 
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:

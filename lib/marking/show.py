@@ -5,11 +5,15 @@ from typing import Any
 
 import torch
 
+from marking.compare import LARGEST, too_large
+
 LARGEST_SHOWN = 64
 
 
 def as_text(value: Any, indent: int = 0, digits: int = 4) -> str:
     """A tensor as nested lists of short numbers, or its shape when it is large."""
+    if too_large(value):
+        return f"a number larger than {LARGEST:g}"
     if not isinstance(value, torch.Tensor) and not _holds_tensors(value):
         return f"{value:,}" if type(value) is int else repr(value)
     if isinstance(value, dict):

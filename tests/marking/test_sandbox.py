@@ -123,6 +123,27 @@ def test_a_container_killed_during_a_submission_costs_time_and_no_score():
 
 
 @HOLDS
+def test_a_server_killed_during_a_submission_costs_time_and_no_score(container, monkeypatch):
+    """Short of memory, the system may end the server alone, and the container goes on."""
+    from marking.grading import judge as judging
+
+    exercise, killed = find("attention.causal_mask"), []
+
+    def kill_once(connection, message, *rest):
+        if "inputs" in message and not killed:
+            (forkserver,) = psutil.Process(container._process.pid).children()
+            killed.extend(server.pid for server in forkserver.children())
+            for server in forkserver.children():
+                server.kill()
+        return talk(connection, message, *rest)
+
+    monkeypatch.setattr(judging, "talk", kill_once)
+    result = judge(container, exercise, ["import torch", HONEST], "seed")
+    assert killed
+    assert (result.status, result.share) == ("right", 1.0)
+
+
+@HOLDS
 def test_a_submission_that_twice_loses_its_container_needs_a_look(monkeypatch):
     container, exercise = Container(), find("attention.causal_mask")
     from marking.grading import judge as judging

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from marking import check
 from marking.compare import compare
 from marking.diagnosis import run_suite
 from marking.exercise import Exercise, Mistake, copy_inputs, suite
@@ -117,6 +118,8 @@ def test_a_copy_of_inputs_shares_no_tensor():
         (0.3001, 0.3, "value"),
         (math.nan, 0.3, "value"),
         (math.inf, 0.3, "value"),
+        pytest.param(10**400, 0.3, "value", id="no float"),
+        pytest.param(-(10**5000), 3, "value", id="too long to print"),
         (2, 2.0, None),
         (2.0, 2, "type"),
         (True, 1, "type"),
@@ -135,3 +138,11 @@ def test_a_copy_of_inputs_shares_no_tensor():
 )
 def test_python_values_are_compared(value, expected, fault):
     assert compare(value, expected, expected, 1e-9, "")[0] == fault
+
+
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_number_too_large_to_print_is_reported_like_any_other(digits):
+    report = check("attention.attention_cost", lambda **sizes: (10**digits,) * 3)
+    assert report.share == 0
+    assert "larger than 1e+300" in str(report)
+    assert check("lora.scale", lambda **given: 10**digits).share == 0

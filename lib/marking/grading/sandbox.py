@@ -123,7 +123,8 @@ class Container:
             if word is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self._process.wait(0.2)
-            self.died = not self._alive()
+            # done is False: its server ended, which student code has no means to bring about
+            self.died = not self._alive() or (word or {}).get("done") is False
             self.stop()  # it was killed, or cannot clear up: a fresh one next time
 
     def _word(self, seconds: float):
