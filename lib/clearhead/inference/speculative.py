@@ -1,0 +1,76 @@
+r"""Speculative decoding: a cheap draft proposes, the model checks all proposals in one pass.
+
+With the draft's distribution $q_i$ and the model's $p_i$ for the same place, the draft token
+$x_i \sim q_i$ is accepted with probability
+
+$$
+\min\!\left(1,\ \frac{p_i(x_i)}{q_i(x_i)}\right) \tag{1}
+$$
+
+The first token that is not accepted is drawn again from what the draft leaves of the model's
+distribution, and the proposals after it are forgotten:
+
+$$
+x_i \sim \frac{\max(0,\ p_i - q_i)}{\sum_x \max(0,\ p_i(x) - q_i(x))} \tag{2}
+$$
+
+If all are accepted, the same pass of the model has the distribution of one token more. A token $x$
+is then drawn with probability $\min(q, p) + \max(0, p - q) = p$, whatever the draft: exactly the
+model's distribution.
+
+**Shapes.** One sequence: `draft_tokens` `(n,)`, `draft_probs` `(n, V)`, `target_probs`
+`(n + 1, V)`, `uniforms` `(n + 1,)` from [0, 1): one for each proposal, the last one for the draw.
+
+**Source.** Leviathan, Kalman and Matias, 2023, algorithm 1 and appendix A.1; Chen et al., 2023,
+algorithm 2.
+"""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from clearhead._checks import require_floating
+
+from .sampler import draw
+
+
+def speculative_accept(
+    draft_tokens: Int[Tensor, " n"],
+    draft_probs: Float[Tensor, "n V"],
+    target_probs: Float[Tensor, "n+1 V"],
+    uniforms: Float[Tensor, " n+1"],
+) -> Int[Tensor, " new"]:
+    """The new tokens of one pass, 1 to n + 1 of them: those accepted, and one of the model's own.
+
+    Proposal i is accepted when `uniforms[i] * draft_probs[i, x] < target_probs[i, x]`, (1). The
+    last uniform draws the model's own token: the smallest id whose cumulated probability exceeds
+    it, under (2) after a rejection, under `target_probs[n]` otherwise. Raises `TypeError` and
+    `ValueError` for wrong dtypes and shapes.
+    """
+    n = _require_proposals(draft_tokens, draft_probs, target_probs, uniforms)
+    place = torch.arange(n, device=draft_tokens.device)
+    q, p = draft_probs[place, draft_tokens], target_probs[place, draft_tokens]
+    accepted = int((uniforms[:n] * q < p).long().cumprod(0).sum())  # up to the first rejection
+    weights = target_probs[accepted]
+    if accepted < n:
+        weights = (weights - draft_probs[accepted]).clamp(min=0)
+        if not weights.any():  # p and q differ by a rounding alone, and then p is as good
+            weights = target_probs[accepted]
+    own = draw(weights, uniforms[n])
+    return torch.cat([draft_tokens[:accepted].long(), own[None]])
+
+
+def _require_proposals(tokens: Tensor, q: Tensor, p: Tensor, uniforms: Tensor) -> int:
+    require_floating(draft_probs=q, target_probs=p)
+    require_floating(uniforms=uniforms)
+    if not isinstance(tokens, Tensor) or tokens.is_floating_point():
+        kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
+        raise TypeError(f"draft_tokens is {kind}; give a tensor of integers, shape (n,).")
+    n, V = len(tokens), p.shape[-1]
+    shapes = [tuple(x.shape) for x in (tokens, q, p, uniforms)]
+    if shapes != [(n,), (n, V), (n + 1, V), (n + 1,)]:
+        raise ValueError(
+            f"draft_tokens, draft_probs, target_probs and uniforms have shapes {shapes}; expected "
+            "(n,), (n, V), (n + 1, V) and (n + 1,)."
+        )
+    return n
