@@ -1,7 +1,10 @@
 r"""Inference: prefill and decode with a cache, choosing tokens, what both cost, and serving."""
 
+from .cache import Cache, KVCache, StaticCache, kv_cache_update
 from .count import MatmulWeights, PhaseFlops, kv_cache_bytes, matmul_weights, phase_flops
+from .layer import decode_layer, prefill_layer
 from .paged import blocks_for, gather_row_by_row, paged_gather
+from .positions import chunked_prefill_mask, padded_positions
 from .roofline import LowerBound, time_lower_bound
 from .sampler import draw, top_k_top_p
 from .sampling import min_p, repetition_penalty, temperature, top_k, top_p
@@ -9,20 +12,28 @@ from .schedule import Plan, Row, after_preemption, schedule_step
 from .speculative import speculative_accept
 
 __all__ = [
+    "Cache",
+    "KVCache",
     "LowerBound",
     "MatmulWeights",
     "PhaseFlops",
     "Plan",
     "Row",
+    "StaticCache",
     "after_preemption",
     "blocks_for",
+    "chunked_prefill_mask",
+    "decode_layer",
     "draw",
     "gather_row_by_row",
     "kv_cache_bytes",
+    "kv_cache_update",
     "matmul_weights",
     "min_p",
+    "padded_positions",
     "paged_gather",
     "phase_flops",
+    "prefill_layer",
     "repetition_penalty",
     "schedule_step",
     "speculative_accept",
