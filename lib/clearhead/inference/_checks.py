@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from clearhead._checks import require_floating, require_integer
+from clearhead.model._checks import check_ids
 
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
 
@@ -71,3 +72,73 @@ def require_length(n: int, length: int) -> None:
     require_integer(0, n=n)
     if n > length:
         raise ValueError(f"n is {n}; the cache holds {length} slots and can only be cut down.")
+
+
+def require_ids(ids: Tensor, model) -> None:
+    """Token ids (B, T), T of 1 or more, in the model's vocabulary and on its device."""
+    require_integers("B T", ids=ids)
+    if ids.numel() == 0:
+        raise ValueError(
+            f"ids has shape {tuple(ids.shape)}: there is no token to read; give at least one a row."
+        )
+    device = model.embedding.weight.device
+    if ids.device != device:
+        raise ValueError(f"ids are on {ids.device} and the model on {device}; move one of them.")
+    check_ids(ids, model.config.vocab_size)
+
+
+def require_pads(pads: Tensor | None, B: int, slots: int) -> None:
+    """Each row has fewer pads than the slots that it will have filled: a real token at the end."""
+    if pads is None:
+        return
+    require_counts(B, pads=pads)
+    if B and int(pads.max()) >= slots:
+        b = int(pads.argmax())
+        raise ValueError(
+            f"Row {b} is all padding: pads is {int(pads[b])} of {slots} slots; "
+            "each row needs a token."
+        )
+
+
+def require_mask(mask: Tensor | None, B: int, T: int, past: int) -> None:
+    """A boolean mask for T new queries over the cached slots and their own."""
+    if mask is None:
+        return
+    if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+        kind = mask.dtype if isinstance(mask, Tensor) else f"a {type(mask).__name__}"
+        raise TypeError(f"mask is {kind}; give a boolean tensor, True = may attend.")
+    if tuple(mask.shape) not in ((T, past + T), (1, T, past + T), (B, T, past + T)):
+        raise ValueError(
+            f"mask has shape {tuple(mask.shape)}; expected (T, past + T) = ({T}, {past + T}), "
+            f"or with B = {B} in front."
+        )
+
+
+def require_room(cache, T: int, n: int) -> None:
+    """A cache of fixed size holds T tokens of prompt and n after it but for the last, never read."""
+    size, used = getattr(cache, "max_length", None), cache.length
+    needed = used + T + max(n, 1) - 1
+    if size is not None and needed > size:
+        held = f"{used} are used, " if used else ""
+        written = f" and {n} are to be written" if n else ""
+        raise ValueError(
+            f"The cache has {size} slots and {needed} are needed: {held}the prompt has {T} "
+            f"tokens{written}. Make it with max_length={needed} or more."
+        )
+
+
+def require_stop(stop, ids: Tensor) -> Tensor | None:
+    """The ids that end a row as a tensor, or None when there are none."""
+    ends = [] if isinstance(stop, int | str) or stop is None else list(stop)
+    if isinstance(stop, int | str) or stop is None or not all(type(i) is int for i in ends):
+        raise TypeError(
+            f"stop is {stop!r}; give a set of token ids, such as {{2}}, or leave it out."
+        )
+    return torch.tensor(ends, dtype=ids.dtype, device=ids.device) if ends else None
+
+
+def require_choice(chosen: Tensor, ids: Tensor) -> None:
+    """What `choose` gave is one token id a row."""
+    if not isinstance(chosen, Tensor) or chosen.shape != ids.shape[:1]:
+        what = tuple(chosen.shape) if isinstance(chosen, Tensor) else type(chosen).__name__
+        raise ValueError(f"choose gave {what}; expected one token id a row, shape ({len(ids)},).")
