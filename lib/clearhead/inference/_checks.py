@@ -115,7 +115,7 @@ def require_mask(mask: Tensor | None, B: int, T: int, past: int) -> None:
 
 
 def require_room(cache, T: int, n: int) -> None:
-    """A cache of fixed size holds T tokens of prompt and n after it but for the last, never read."""
+    """A cache of fixed size holds a prompt of T and n more tokens; the last one is never read."""
     size, used = getattr(cache, "max_length", None), cache.length
     needed = used + T + max(n, 1) - 1
     if size is not None and needed > size:
