@@ -23,7 +23,7 @@ $$
 $$
 
 **What is left out.** Norms, softmax, rotary turns, biases and the embedding's look-up: none is a
-matrix product, and together they are about a hundredth of the operations of a model of 7B.
+matrix product.
 
 **Source.** Equations (1) and (2): the counting of Kaplan et al., 2020, section 2.1, with causal
 attention and the head counted where it runs. Equation (3): Kwon et al., 2023, sections 3 and 4.

@@ -110,19 +110,27 @@ def repetition_penalty(
 ) -> Float[Tensor, "*batch V"]:
     """Equation (3) for the tokens in `seen`, each once however often it was seen.
 
-    Raises `ValueError` when `rho` is not positive, or `seen` does not fit the logits.
+    An id of −1 stands for no token: pad with it where rows have seen unequally many. Raises
+    `ValueError` when `rho` is not positive, or `seen` does not fit the logits.
     """
     _require_logits(logits)
     require_finite(rho=rho)
     if rho <= 0:
         raise ValueError(f"rho is {rho}; give a positive number (1 changes nothing).")
+    V = logits.shape[-1]
     if seen.shape[:-1] != logits.shape[:-1]:
         raise ValueError(
             f"seen has shape {tuple(seen.shape)} and logits {tuple(logits.shape)}; all axes but "
             "the last must be the same."
         )
-    z = logits.gather(-1, seen)  # ... N
-    return logits.scatter(-1, seen, torch.where(z < 0, z * rho, z / rho))
+    if seen.numel() and not -1 <= int(seen.min()) <= int(seen.max()) < V:
+        raise ValueError(
+            f"seen holds ids from {int(seen.min())} to {int(seen.max())}; the vocabulary has {V} "
+            "tokens (and −1 is none)."
+        )
+    marked = logits.new_zeros(*logits.shape[:-1], V + 1, dtype=torch.bool)
+    marked = marked.scatter(-1, seen.long() % (V + 1), True)[..., :V]  # −1 marks the one too many
+    return torch.where(marked, torch.where(logits < 0, logits * rho, logits / rho), logits)
 
 
 def centred(logits: Float[Tensor, "*batch V"]) -> Float[Tensor, "*batch V"]:
