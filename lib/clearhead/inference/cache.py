@@ -22,7 +22,7 @@ have modules of their own.
 **Source.** Shazeer, 2019, section 2.4 (incremental attention); Pope et al., 2022, section 2.1.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -39,6 +39,7 @@ from ._checks import (
 )
 
 
+@runtime_checkable
 class Cache(Protocol):
     """What `prefill`, `decode_step` and `generate` ask of a cache."""
 
