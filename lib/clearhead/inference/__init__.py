@@ -3,6 +3,7 @@ r"""Inference: prefill and decode with a cache, choosing tokens, what both cost,
 from .cache import Cache, KVCache, StaticCache, kv_cache_update
 from .count import MatmulWeights, PhaseFlops, kv_cache_bytes, matmul_weights, phase_flops
 from .drafts import Draft, ModelDraft, NgramDraft, early_exit, rounded_copy
+from .engine import Engine
 from .generate import generate, generate_uncached, left_pad, likeliest, stream
 from .intensity import (
     StepBytes,
@@ -25,16 +26,22 @@ from .known import (
 )
 from .layer import decode_layer, prefill_layer
 from .measure import measure_roof
+from .packed import packed_forward
 from .paged import blocks_for, gather_row_by_row, paged_gather
+from .paged_cache import PagedCache, PagedSequence
 from .phases import decode_step, forward_cached, prefill
+from .planner import Planner
+from .pool import BlockPool, prefix_names
 from .positions import chunked_prefill_mask, padded_positions
 from .prediction import Prediction, Roof, predict, step_seconds
+from .request import Request
 from .roofline import LowerBound, Operation, phase_operations, time_lower_bound
 from .sampler import Sampler, draw, top_k_top_p
 from .sampling import min_p, repetition_penalty, temperature, top_k, top_p
 from .schedule import Plan, Row, after_preemption, schedule_step
 from .speculate import Speculation, Statistics, generate_speculative
 from .speculative import acceptance, expected_tokens, speculative_accept, speedup
+from .steps import EngineStatistics, Event, Step
 
 __all__ = [
     "LLAMA_2_7B",
@@ -43,23 +50,32 @@ __all__ = [
     "LLAMA_3_1_405B",
     "QWEN2_5_72B",
     "SMOLLM2_135M",
+    "BlockPool",
     "Cache",
     "Draft",
+    "Engine",
+    "EngineStatistics",
+    "Event",
     "KVCache",
     "LowerBound",
     "MatmulWeights",
     "ModelDraft",
     "NgramDraft",
     "Operation",
+    "PagedCache",
+    "PagedSequence",
     "PhaseFlops",
     "Plan",
+    "Planner",
     "Prediction",
+    "Request",
     "Roof",
     "Row",
     "Sampler",
     "Speculation",
     "StaticCache",
     "Statistics",
+    "Step",
     "StepBytes",
     "acceptance",
     "after_preemption",
@@ -88,6 +104,7 @@ __all__ = [
     "min_p",
     "mla_bytes_per_token",
     "mla_intensity",
+    "packed_forward",
     "padded_positions",
     "paged_gather",
     "phase_flops",
@@ -95,6 +112,7 @@ __all__ = [
     "predict",
     "prefill",
     "prefill_layer",
+    "prefix_names",
     "repetition_penalty",
     "rounded_copy",
     "schedule_step",
