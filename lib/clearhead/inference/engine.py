@@ -31,12 +31,11 @@ from torch import Tensor
 from clearhead._checks import require_integer
 from clearhead.model import Decoder
 
-from .generate import likeliest
 from .packed import packed_forward
 from .paged import blocks_for
 from .paged_cache import PagedCache
 from .planner import Planner
-from .request import Request
+from .request import GREEDY, Request
 from .steps import EngineStatistics, Event, Step
 
 
@@ -75,7 +74,7 @@ class Engine:
         prompt: Sequence[int] | Tensor,
         max_new_tokens: int,
         *,
-        choose: Callable[[Tensor, Tensor], int | Tensor] = likeliest,
+        choose: Callable[[Tensor, Tensor], int | Tensor] = GREEDY,
         stop: Collection[int] = (),
     ) -> int:
         """Queue a request and return its id; it starts with one of the next steps.

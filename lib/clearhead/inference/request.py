@@ -19,9 +19,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from .generate import likeliest
 from .paged_cache import PagedSequence
+from .sampler import Sampler
 from .schedule import Row, after_preemption
+
+GREEDY = Sampler(temperature=0.0)  # draws no number, so that all requests may share it
 
 
 @dataclass(eq=False)
@@ -38,7 +40,7 @@ class Request:
     id: int
     prompt: tuple[int, ...]
     max_new_tokens: int
-    choose: Callable[[Tensor, Tensor], int | Tensor] = likeliest
+    choose: Callable[[Tensor, Tensor], int | Tensor] = GREEDY
     stop: frozenset[int] = frozenset()
     generated: list[int] = field(default_factory=list)
     state: Literal["waiting", "running", "finished", "cancelled", "failed"] = "waiting"
