@@ -53,7 +53,7 @@ def generate(
     stop: Iterable[int] = (),
     chunk: int | None = None,
     window: int | None = None,
-) -> Int[Tensor, "B T+t"]:
+) -> Int[Tensor, "B Tn"]:
     """The prompts with n more tokens a row, or fewer when every row has met an id of `stop`.
 
     A cache that is given may hold earlier tokens, which `ids` then continues. `pads`, `chunk` and
@@ -131,7 +131,7 @@ def generate_uncached(
     choose: Choose = likeliest,
     stop: Iterable[int] = (),
     window: int | None = None,
-) -> Int[Tensor, "B T+t"]:
+) -> Int[Tensor, "B Tn"]:
     """`generate` in the plainest way, equation (1): every step runs the whole sequence again."""
     require_ids(ids, model)
     require_integer(0, n=n)
