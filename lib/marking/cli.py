@@ -8,13 +8,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from marking import kill_matrix as matrix
 from marking.errors import CourseError
 from marking.grading.command import grade
 from marking.grading.export_command import export
 from marking.grading.staff_commands import appeal, similar
-from marking.progress import status as progress_status
-from marking.registry import exercises
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 console = Console()
@@ -28,6 +25,8 @@ def _clearhead() -> None:
 @app.command()
 def status(chapter: Annotated[str | None, typer.Argument(help="one chapter only")] = None) -> None:
     """Show which exercises are solved."""
+    from marking.progress import status as progress_status
+
     console.print(str(progress_status(chapter)), highlight=False)
 
 
@@ -42,6 +41,9 @@ def kill_matrix(
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="a line a function")] = False,
 ) -> None:
     """Prove that every known mistake is rejected and named, and every right answer accepted."""
+    from marking import kill_matrix as matrix
+    from marking.registry import exercises
+
     chosen = list(exercises(chapter).values())
     for file in also or []:
         chosen = matrix.with_file(chosen, file)
@@ -64,7 +66,7 @@ def kill_matrix(
     raise typer.Exit(1 if problems else 0)
 
 
-def _summary(result: matrix.Matrix, seeds: int) -> Table:
+def _summary(result, seeds: int) -> Table:
     table = Table(title=f"Kill matrix, {seeds} seeds × 2 dtypes")
     table.add_column("exercise", no_wrap=True)
     for name in ("mistakes rejected", "named", "right answers accepted", "least gap ÷ tolerance"):
@@ -84,7 +86,7 @@ def _summary(result: matrix.Matrix, seeds: int) -> Table:
     return table
 
 
-def _details(result: matrix.Matrix, *, only_added: bool) -> Table:
+def _details(result, *, only_added: bool) -> Table:
     table = Table()
     for name in ("exercise", "kind", "function", "right", "taken for"):
         table.add_column(name, overflow="fold")

@@ -16,6 +16,10 @@ from marking.errors import CourseError
 
 HERE = Path(__file__).parent
 NEEDED = ("torch", "safetensors", "numpy", "pyseccomp")
+NO_SOCKETS = (
+    "This system lacks the sockets that grading needs: use Linux, or the container image "
+    "(Containerfile)."
+)
 SMALL = str(64 << 20)  # of /tmp and of /dev/shm, in bytes
 # Kernel facts that no answer needs; the container has no rights to most of them anyway.
 MASKED_FILES = ("kallsyms", "kcore", "kmsg", "config.gz", "keys", "key-users", "timer_list")

@@ -1,6 +1,7 @@
 """`clearhead grade`: from a folder or a zip of notebooks to the gradebook."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -9,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from marking.errors import CourseError
+from marking.grading.quick import quick_imports
 
 console = Console()
 SUBMITTED, RESULTS = "_grading/submitted", "_grading/results.db"
@@ -36,7 +38,6 @@ def grade(
     """Grade a class's notebooks in the sandbox and write the gradebook."""
     root = course.resolve()
     submissions, refused = _collect(root, assignment, source)
-    _expect_in_gradebook(root, assignment)
     rows = _grade(
         root,
         assignment,
@@ -76,7 +77,8 @@ def _collect(root: Path, assignment: str, source: Path | None) -> tuple[list, li
 
 def _expect_in_gradebook(root: Path, assignment: str) -> None:
     """Refuse before the work what the gradebook could not take after it."""
-    from marking.grading.gradebook import Writer, course_config
+    with quick_imports():
+        from marking.grading.gradebook import Writer, course_config
 
     with Writer(course_config(root)) as writer:
         writer.expect(assignment)
@@ -92,6 +94,7 @@ def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Store(root / RESULTS) as store:
         if not resume:
+            _expect_in_gradebook(root, assignment)
             store.forget(assignment)
         start, new = time.monotonic(), 0
         with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
@@ -101,6 +104,7 @@ def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> 
                     submissions,
                     secret=secret,
                     store=store,
+                    meanwhile=partial(_expect_in_gradebook, root, assignment),
                     progress=lambda done, total: bar.update(line, completed=done, total=total),
                     **how,
                 ):

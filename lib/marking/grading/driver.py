@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from marking.grading.graded import Graded, Task
-from marking.grading.judge import VERSION, seed_for
 from marking.grading.pool import JOB, Pool
+from marking.grading.seed import VERSION, seed_for
 from marking.grading.store import Store, StoreError
-from marking.registry import find
 
 __all__ = ["Graded", "Task", "grade", "plan"]
 
@@ -33,21 +32,28 @@ def grade(
     scheduler: str | None = None,
     sandboxed: bool = True,
     job: str = JOB,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Iterator[Graded]:
     """Grade what has no row yet (with `regrade`, everything) and give each new row once stored.
 
     `progress(done, total)` counts rows. `scheduler` is the address of a Dask scheduler; without it
-    `workers` processes on this machine do the work. Raises `StoreError`, `SandboxError` and
+    `workers` processes on this machine do the work. `meanwhile` is called once, while they start
+    and before anything is stored. Raises `StoreError`, `SandboxError` and
     `ClusterError`, each one sentence; the rows stored before stand.
     """
     tasks, copies = plan(submissions, secret, store, regrade=regrade, sandboxed=sandboxed)
     total = sum(map(len, tasks.values())) + len(copies)
     saver = _Saver(store, replace=regrade, progress=progress, total=total)
-    yield from saver.save(copies)
     if not tasks:
+        meanwhile()
+        yield from saver.save(copies)
         return
     first = [twins[0] for twins in tasks.values()]
+    if scheduler:
+        first = [replace(task, gpu=find(task.exercise).gpu) for task in first]
     with _engine(scheduler, min(workers, len(first)), job, sandboxed) as engine:
+        meanwhile()
+        yield from saver.save(copies)
         try:
             for row in engine.run(first):
                 twins = tasks[row.key] if row else ()
@@ -94,7 +100,6 @@ def tasks_of(submission, secret: bytes, *, sandboxed: bool = True) -> list[Task]
             seed=seed_for(secret, exercise, submission.hash),
             sandbox="bubblewrap" if sandboxed else "none",
             version=VERSION,
-            gpu=find(exercise).gpu,
         )
         for exercise, points in asked(submission.notebook)
     ]
@@ -111,6 +116,13 @@ def rows_of(submissions: Iterable, secret: bytes, store: Store, *, sandboxed: bo
             stored[name] for name in names if name in stored
         )
     return found
+
+
+def find(exercise: str):
+    """The exercise's record: torch is loaded with it, which the driver does without till then."""
+    from marking.registry import find
+
+    return find(exercise)
 
 
 def asked(notebook: dict) -> list[tuple[str, float]]:

@@ -35,11 +35,9 @@ def call(exercise, cells: list[str]) -> str:
     """A sentence about a forbidden call that is certain, or nothing."""
     if not exercise.forbidden:
         return ""
-    trees, names, methods = _together(tuple(cells))
-    for function in _reached(exercise.name, trees):
-        for node in ast.walk(function):
-            if not isinstance(node, ast.Call):
-                continue
+    calls, names, methods = _together(tuple(cells))
+    for function in _reached(exercise.name, calls):
+        for node in calls[function]:
             name = _dotted(node.func, names)
             last = name.rpartition(".")[2]
             if last not in exercise.forbidden:
@@ -59,7 +57,7 @@ def smells(cells: list[str]) -> tuple[str, ...]:
     for number, source in enumerate(cells, 1):
         if len(source) > LONGEST:
             found.setdefault("a very long cell", f"a very long cell (cell {number})")
-        for name, line in _read(source).smells:
+        for name, line in read(source).smells:
             found.setdefault(name, f"{name} (cell {number}, line {line})")
     return tuple(found.values())[:20]
 
@@ -68,12 +66,12 @@ def without_magics(source: str) -> str:
     """The cell without IPython's own lines (%matplotlib, !pip); its lines keep their numbers."""
     if source.lstrip().startswith("%%"):
         return "#" + source.replace("\n", "\n#")
-    if not re.search(r"^\s*[%!?]", source, re.MULTILINE) or _read(source).tree:
+    if not re.search(r"^\s*[%!?]", source, re.MULTILINE) or read(source).tree:
         return source
     return re.sub(r"^(\s*)([%!?].*)$", r"\1pass  # \2", source, flags=re.MULTILINE)
 
 
-def _read(source: str) -> Cell:
+def read(source: str) -> Cell:
     """The cell, read once: every exercise of a submission asks, and the given cells are the same in
     all of them."""
     return _read_once(source) if len(source) < REMEMBERED else _read_now(source)
@@ -96,11 +94,21 @@ _read_once = lru_cache(maxsize=128)(_read_now)
 
 
 @lru_cache(maxsize=2)
-def _together(cells: tuple[str, ...]) -> tuple[list[ast.Module], dict[str, str], set[str]]:
-    """All cells of a notebook: their trees, what its imports bind, and its own methods."""
-    read = [cell for cell in map(_read, cells) if cell.tree]
-    nodes = [node for cell in read for node in cell.nodes]
-    return [cell.tree for cell in read], _bindings(nodes), _methods(nodes)
+def _together(
+    cells: tuple[str, ...],
+) -> tuple[dict[str, tuple[ast.Call, ...]], dict[str, str], set[str]]:
+    """All cells of a notebook: the calls in the last definition of each function, what its imports
+    bind, and its own methods."""
+    seen = [cell for cell in map(read, cells) if cell.tree]
+    nodes = [node for cell in seen for node in cell.nodes]
+    functions = {
+        node.name: node for cell in seen for node in cell.tree.body if type(node) is ast.FunctionDef
+    }
+    calls = {
+        name: tuple(n for n in ast.walk(node) if isinstance(n, ast.Call))
+        for name, node in functions.items()
+    }
+    return calls, _bindings(nodes), _methods(nodes)
 
 
 def _smells_of(node) -> Iterator[str]:
@@ -169,21 +177,17 @@ def _methods(nodes: list[ast.AST]) -> set[str]:
     }
 
 
-def _reached(name: str, trees: list[ast.Module]) -> list[ast.FunctionDef]:
-    """The last definition of the function, and of those that it calls by name."""
-    defined = {
-        node.name: node for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)
-    }
-    found: dict[str, ast.FunctionDef] = {}
+def _reached(name: str, calls: dict[str, tuple[ast.Call, ...]]) -> list[str]:
+    """The function, where it is defined, and those that it calls by name."""
+    found: dict[str, None] = {}
     todo = [name]
     while todo:
         current = todo.pop()
-        if current in found or current not in defined:
+        if current in found or current not in calls:
             continue
-        found[current] = defined[current]
-        calls = [n for n in ast.walk(defined[current]) if isinstance(n, ast.Call)]
-        todo += [n.func.id for n in calls if isinstance(n.func, ast.Name)]
-    return list(found.values())
+        found[current] = None
+        todo += [n.func.id for n in calls[current] if isinstance(n.func, ast.Name)]
+    return list(found)
 
 
 def _dotted(node, names: dict[str, str]) -> str:

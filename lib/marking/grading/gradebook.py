@@ -29,7 +29,7 @@ from marking.grading.gradebook_session import (
     one_commit,
 )
 from marking.grading.outputs import Verdict, fill
-from marking.grading.trusted_grade import SaveTrustedGrades, keep_timestamp
+from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp
 
 CONFIG = "nbgrader_config.py"
 

@@ -9,14 +9,14 @@ import hashlib
 import json
 from dataclasses import dataclass
 
-from marking.grading.judge import VERSION, Result
+from marking.grading.seed import VERSION
 
 SANDBOXES = ("bubblewrap", "none")
 
 
 @dataclass(frozen=True)
 class Graded:
-    """A row of the store: a `judge.Result` and where it comes from.
+    """A row of the store: a `verdict.Result` and where it comes from.
 
     `submission` is the hash of the student's own code and text, `version` the grader's, `sandbox`
     "bubblewrap" or "none", `seed` the seed of the hidden cases. `share` and `points` are None when
@@ -84,15 +84,9 @@ class Task:
     def key(self) -> str:
         return row_key(self.submission, self.exercise, self.version, self.sandbox)
 
-    def graded(self, result: Result) -> Graded:
-        """The row for what the judge found."""
-        return Graded(
-            student=self.student,
-            assignment=self.assignment,
-            submission=self.submission,
-            exercise=self.exercise,
-            version=self.version,
-            sandbox=self.sandbox,
+    def graded(self, result) -> Graded:
+        """The row for what the judge found, a `verdict.Result`."""
+        return self._row(
             status=result.status,
             share=result.share,
             points=result.points(self.points),
@@ -101,10 +95,21 @@ class Task:
             cases=result.cases,
             mistakes=result.mistakes,
             smells=result.smells,
-            seed=self.seed,
         )
 
     def unscored(self, status: str, note: str) -> Graded:
         """The row where there is no score: `status` is "needs a look" or "our fault"."""
         says = "It could not be graded by itself; a person looks at it."
-        return self.graded(Result(self.exercise, status, None, says, note))
+        return self._row(status=status, share=None, points=None, says=says, note=note)
+
+    def _row(self, **found) -> Graded:
+        return Graded(
+            student=self.student,
+            assignment=self.assignment,
+            submission=self.submission,
+            exercise=self.exercise,
+            version=self.version,
+            sandbox=self.sandbox,
+            seed=self.seed,
+            **found,
+        )

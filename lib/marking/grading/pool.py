@@ -5,6 +5,7 @@ on. Only the task that was running is to blame: a worker takes them in order.
 """
 
 import contextlib
+import itertools
 import os
 import socket
 import subprocess
@@ -14,8 +15,8 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 
+from marking.grading.bubblewrap import NO_SOCKETS, SandboxError
 from marking.grading.graded import Graded, Task
-from marking.grading.sandbox import SandboxError
 
 JOB = "marking.grading.job:grade_task"
 DEATHS = 3  # of a worker by one task, before a person looks at it
@@ -25,11 +26,14 @@ LATE_SECONDS = 900.0  # for one task; the judge's own limits are far below
 STOP_SECONDS = 5.0
 
 
-class Worker:
-    """One process and the tasks that it has; the first of them is the one that it runs."""
+class Nursery:
+    """The process that loads the grader once and forks the workers."""
 
     def __init__(self, job: str, sandbox: str):
-        ours, theirs = socket.socketpair()
+        try:
+            self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            raise SandboxError(NO_SOCKETS) from None
         with theirs:
             command = [sys.executable, "-m", "marking.grading.pool_worker"]
             self._process = subprocess.Popen(
@@ -39,6 +43,44 @@ class Worker:
                 start_new_session=True,
                 env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
             )
+        self._names = itertools.count()
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def start(self, connection: socket.socket) -> str:
+        """A worker at the other end of this connection; its name."""
+        name = str(next(self._names))
+        with contextlib.suppress(OSError):  # it has just died: the end of the connection says so
+            socket.send_fds(self._control, [f"start {name}".encode()], [connection.fileno()])
+        return name
+
+    def end(self, name: str, seconds: float) -> None:
+        """Let a worker end by itself; after `seconds` kill it."""
+        try:
+            self._control.settimeout(seconds + STOP_SECONDS)
+            self._control.send(f"end {name} {seconds}".encode())
+            heard = self._control.recv(16)
+        except OSError:
+            heard = b""
+        if not heard:
+            self.close()
+
+    def close(self) -> None:
+        """End it, and with it every worker that it forked."""
+        self._control.close()
+        self._process.kill()
+        self._process.wait()
+
+
+class Worker:
+    """One process and the tasks that it has; the first of them is the one that it runs."""
+
+    def __init__(self, nursery: Nursery):
+        ours, theirs = socket.socketpair()
+        with theirs:
+            self._nursery, self._name = nursery, nursery.start(theirs)
         self.connection = Connection(ours.detach())
         self.tasks: deque[Task] = deque()
         self.ready = False
@@ -73,11 +115,7 @@ class Worker:
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """Let it end by itself; after `seconds` kill it. Its containers end with it."""
         self.connection.close()
-        try:
-            self._process.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        self._nursery.end(self._name, seconds)
 
 
 class Pool:
@@ -89,7 +127,8 @@ class Pool:
         self._job, self._sandbox = job, sandbox
         self._deaths: Counter[str] = Counter()
         self._still_born = 0
-        self._workers = [Worker(job, sandbox) for _ in range(workers)]
+        self._nursery = Nursery(job, sandbox)
+        self._workers = [Worker(self._nursery) for _ in range(workers)]
 
     def run(self, tasks: Iterable[Task]) -> Iterator[Graded | None]:
         """A row for every task, in the order in which they are done; None now and then, when
@@ -110,12 +149,15 @@ class Pool:
 
     def close(self) -> None:
         """End every process, politely where it is idle and at once where it is not."""
+        if not all(worker.ready for worker in self._workers):
+            self._nursery.close()
         for worker in self._workers:
             if worker.tasks or not worker.ready:
                 worker.stop(0.0)
         for worker in self._workers:
             worker.stop()
         self._workers = []
+        self._nursery.close()
 
     def __enter__(self) -> "Pool":
         return self
@@ -161,4 +203,7 @@ class Pool:
 
     def _replace(self, worker: Worker) -> None:
         worker.stop(0.0 if worker.tasks else STOP_SECONDS)
-        self._workers[self._workers.index(worker)] = Worker(self._job, self._sandbox)
+        if not self._nursery.alive:  # its workers have died with it, and are replaced one by one
+            self._nursery.close()
+            self._nursery = Nursery(self._job, self._sandbox)
+        self._workers[self._workers.index(worker)] = Worker(self._nursery)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from marking.grading import wire
 from marking.grading.bubblewrap import (
+    NO_SOCKETS,
     SandboxError,
     bubblewrap,
     course_files,
@@ -51,10 +52,7 @@ class Container:
         try:
             ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         except OSError:
-            raise SandboxError(
-                "This system lacks the sockets that grading needs: use Linux, or the container "
-                "image (Containerfile)."
-            ) from None
+            raise SandboxError(NO_SOCKETS) from None
         self._process = subprocess.Popen(
             [*command, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],

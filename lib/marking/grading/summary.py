@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from marking.grading.graded import Graded
-from marking.grading.judge import STATUSES
+from marking.grading.seed import STATUSES
 
 FOR_A_PERSON = ("needs a look", "our fault")
 STYLES = {"right": "green", "needs a look": "bold yellow", "our fault": "bold red"}

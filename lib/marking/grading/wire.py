@@ -39,7 +39,7 @@ def send(
     most_json: int = MOST_JSON,
 ) -> None:
     """Write one frame. Raises `WireError` if it would be too long."""
-    text = json.dumps(message, allow_nan=False).encode()
+    text = _ENCODER.encode(message).encode()
     block = _block(tensors) if tensors else b""
     if len(text) > most_json or len(block) > MOST_TENSORS:
         raise WireError(f"the answer takes {len(text) + len(block):,} bytes, which is too many")
@@ -69,15 +69,14 @@ def receive(
     sizes = LENGTHS.unpack(_exactly(connection, LENGTHS.size, deadline))
     if sizes[0] > most_json or sizes[1] > MOST_TENSORS:
         raise WireError(f"a frame of {sizes[0]:,} + {sizes[1]:,} bytes was announced")
-    text = _exactly(connection, sizes[0], deadline)
-    block = _exactly(connection, sizes[1], deadline)
-    return parse(text, block)
+    both = _exactly(connection, sum(sizes), deadline)
+    return parse(both[: sizes[0]], both[sizes[0] :])
 
 
 def parse(text: bytes, block: bytes) -> tuple[dict, dict[str, torch.Tensor]]:
     """The message and the tensors of one frame. Raises `WireError`."""
     try:
-        message = json.loads(text, object_pairs_hook=_once)
+        message = _DECODER.decode(text.decode())
         if block and int.from_bytes(block[:8], "little") > MOST_HEADER:
             raise ValueError("a long header")
         tensors = safetensors.torch.load(block) if block else {}
@@ -95,6 +94,11 @@ def _once(pairs: list) -> dict:
     if len(found) != len(pairs):
         raise WireError("a frame said one thing twice")
     return found
+
+
+# Made once: `json.dumps` and `json.loads` make one at every call that asks for anything.
+_ENCODER = json.JSONEncoder(allow_nan=False)
+_DECODER = json.JSONDecoder(object_pairs_hook=_once)
 
 
 def _exactly(connection: socket.socket, size: int, deadline: float | None) -> bytes:
