@@ -21,7 +21,7 @@ model's first layers: Elhoushi et al., 2024 (LayerSkip), who train for it.
 
 import copy
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -35,6 +35,7 @@ from .phases import forward_cached
 from .sampler import Sampler, draw
 
 
+@runtime_checkable
 class Draft(Protocol):
     """What `generate_speculative` asks of a draft."""
 

@@ -73,6 +73,8 @@ def step_seconds(
 ) -> float:
     """The least time of one forward pass, `overhead` added: the arguments of `phase_operations`."""
     require_finite(overhead=overhead)
+    if overhead < 0:
+        raise ValueError(f"overhead is {overhead}; give seconds, 0 or more.")
     operations = phase_operations(
         config, new, past, bytes_per_weight=bytes_per_weight, bytes_per_value=bytes_per_value
     )

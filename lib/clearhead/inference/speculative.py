@@ -125,4 +125,9 @@ def _require_proposals(tokens: Tensor, q: Tensor, p: Tensor, uniforms: Tensor) -
             f"draft_tokens, draft_probs, target_probs and uniforms have shapes {shapes}; expected "
             "(n,), (n, V), (n + 1, V) and (n + 1,)."
         )
+    if n and not 0 <= int(tokens.min()) <= int(tokens.max()) < V:
+        raise ValueError(
+            f"draft_tokens hold ids from {int(tokens.min())} to {int(tokens.max())}; the "
+            f"distributions have {V} tokens, ids from 0 to {V - 1}."
+        )
     return n
