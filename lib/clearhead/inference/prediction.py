@@ -38,12 +38,12 @@ class Roof:
 
     name: str
     dtype: str
-    flops: float
-    read: float
-    copy: float
+    flops: float | int
+    read: float | int
+    copy: float | int
 
     @property
-    def bandwidth(self) -> float:
+    def bandwidth(self) -> float | int:
         """The better of the two rates: a roof is the most that was seen."""
         return max(self.read, self.copy)
 
@@ -69,7 +69,7 @@ def step_seconds(
     *,
     bytes_per_weight: int = 2,
     bytes_per_value: int = 2,
-    overhead: float = 0.0,
+    overhead: float | int = 0.0,
 ) -> float:
     """The least time of one forward pass, `overhead` added: the arguments of `phase_operations`."""
     require_finite(overhead=overhead)
@@ -91,7 +91,7 @@ def predict(
     batch: int = 1,
     bytes_per_weight: int = 2,
     bytes_per_value: int = 2,
-    overhead: float = 0.0,
+    overhead: float | int = 0.0,
 ) -> Prediction:
     """Equations (1) and (2) for `batch` equal requests that run side by side.
 
@@ -113,6 +113,6 @@ def predict(
     return Prediction(ttft, tpot, ttft + steps * tpot)
 
 
-def peak_flops(roof: Chip | Roof) -> float:
+def peak_flops(roof: Chip | Roof) -> float | int:
     """Operations a second of a data sheet's chip or of a measured machine."""
     return roof.bf16 if isinstance(roof, Chip) else roof.flops

@@ -64,7 +64,9 @@ class Operation(NamedTuple):
 
 
 def time_lower_bound(
-    operations: Sequence[tuple[float, float]], peak_flops: float, bandwidth: float
+    operations: Sequence[tuple[float | int, float | int]],
+    peak_flops: float | int,
+    bandwidth: float | int,
 ) -> LowerBound:
     """Equation (1) for `operations`, each `(flops, bytes)`, that run one after another.
 
@@ -123,7 +125,7 @@ def phase_operations(
     ]
 
 
-def _require_amounts(index: int, flops: float, moved: float) -> None:
+def _require_amounts(index: int, flops: float | int, moved: float | int) -> None:
     require_finite(flops=flops, bytes=moved)
     if flops < 0 or moved < 0:
         raise ValueError(

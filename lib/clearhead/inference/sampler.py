@@ -31,7 +31,7 @@ from . import sampling
 
 
 def top_k_top_p(
-    logits: Float[Tensor, "*batch V"], *, temperature: float, k: int, p: float
+    logits: Float[Tensor, "*batch V"], *, temperature: float | int, k: int, p: float | int
 ) -> Float[Tensor, "*batch V"]:
     """Probabilities after temperature, then top-k, then top-p; `k=0` and `p=1.0` are off.
 
@@ -79,11 +79,11 @@ class Sampler:
     Raises `TypeError` and `ValueError` for settings that the rules refuse.
     """
 
-    temperature: float = 1.0
+    temperature: float | int = 1.0
     k: int = 0
-    p: float = 1.0
-    min_p: float = 0.0
-    repetition_penalty: float = 1.0
+    p: float | int = 1.0
+    min_p: float | int = 0.0
+    repetition_penalty: float | int = 1.0
     seed: int | None = None
     generator: torch.Generator | None = field(default=None, init=False, repr=False, compare=False)
 

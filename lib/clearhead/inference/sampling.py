@@ -49,7 +49,7 @@ from torch import Tensor
 from clearhead._checks import require_finite, require_floating, require_integer
 
 
-def temperature(logits: Float[Tensor, "*batch V"], tau: float) -> Float[Tensor, "*batch V"]:
+def temperature(logits: Float[Tensor, "*batch V"], tau: float | int) -> Float[Tensor, "*batch V"]:
     """The logits of equation (1), divided by `tau`.
 
     Raises `ValueError` when `tau` is not positive: temperature 0 is the greedy choice, `argmax`.
@@ -77,7 +77,7 @@ def top_k(logits: Float[Tensor, "*batch V"], k: int) -> Float[Tensor, "*batch V"
     return logits.masked_fill(logits < least, -torch.inf)
 
 
-def top_p(logits: Float[Tensor, "*batch V"], p: float) -> Float[Tensor, "*batch V"]:
+def top_p(logits: Float[Tensor, "*batch V"], p: float | int) -> Float[Tensor, "*batch V"]:
     """Keep the smallest set of likeliest tokens whose probability reaches `p`; 1 keeps all.
 
     Raises `ValueError` when `p` is outside 0 to 1.
@@ -93,7 +93,7 @@ def top_p(logits: Float[Tensor, "*batch V"], p: float) -> Float[Tensor, "*batch 
     return logits.masked_fill(torch.zeros_like(dropped).scatter(-1, ids, dropped), -torch.inf)
 
 
-def min_p(logits: Float[Tensor, "*batch V"], m: float) -> Float[Tensor, "*batch V"]:
+def min_p(logits: Float[Tensor, "*batch V"], m: float | int) -> Float[Tensor, "*batch V"]:
     """Keep the tokens that are at least `m` times as likely as the likeliest; 0 keeps all.
 
     Raises `ValueError` when `m` is outside 0 to 1.
@@ -106,7 +106,7 @@ def min_p(logits: Float[Tensor, "*batch V"], m: float) -> Float[Tensor, "*batch 
 
 
 def repetition_penalty(
-    logits: Float[Tensor, "*batch V"], seen: Int[Tensor, "*batch N"], rho: float
+    logits: Float[Tensor, "*batch V"], seen: Int[Tensor, "*batch N"], rho: float | int
 ) -> Float[Tensor, "*batch V"]:
     """Equation (3) for the tokens in `seen`, each once however often it was seen.
 
@@ -156,7 +156,7 @@ def _require_logits(logits: Tensor) -> None:
         )
 
 
-def _require_share(**values: float) -> None:
+def _require_share(**values: float | int) -> None:
     require_finite(**values)
     for name, value in values.items():
         if not 0 <= value <= 1:

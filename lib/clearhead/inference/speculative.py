@@ -89,7 +89,7 @@ def acceptance(
     return torch.minimum(draft_probs, target_probs).sum(-1)
 
 
-def expected_tokens(alpha: float, gamma: int) -> float:
+def expected_tokens(alpha: float | int, gamma: int) -> float:
     """Tokens a pass of the model, equation (4), for `gamma` proposals accepted with `alpha`.
 
     Raises `ValueError` when `alpha` is outside 0 to 1 or `gamma` is negative.
@@ -101,7 +101,7 @@ def expected_tokens(alpha: float, gamma: int) -> float:
     return float(sum(alpha**i for i in range(gamma + 1)))
 
 
-def speedup(alpha: float, gamma: int, cost: float) -> float:
+def speedup(alpha: float | int, gamma: int, cost: float | int) -> float:
     """How many times faster than one token a pass, (5); `cost` is c, a draft step in model steps.
 
     Raises what `expected_tokens` raises, and `ValueError` when `cost` is negative.
