@@ -142,3 +142,33 @@ def require_choice(chosen: Tensor, ids: Tensor) -> None:
     if not isinstance(chosen, Tensor) or chosen.shape != ids.shape[:1]:
         what = tuple(chosen.shape) if isinstance(chosen, Tensor) else type(chosen).__name__
         raise ValueError(f"choose gave {what}; expected one token id a row, shape ({len(ids)},).")
+
+
+def require_static(cache, like: Tensor, B: int) -> None:
+    """A cache that is written in place, for B rows, with the dtype and device of `like`."""
+    if not all(hasattr(cache, name) for name in ("keys", "values", "mark_used")):
+        raise TypeError(
+            f"cache is a {type(cache).__name__}; a FastDecoder writes into a StaticCache, which "
+            "its new_cache(batch, max_length) makes."
+        )
+    held = cache.keys[0]
+    if cache.batch != B:
+        raise ValueError(f"ids has {B} rows and the cache was made for {cache.batch}.")
+    if held.dtype != like.dtype or held.device != like.device:
+        raise ValueError(
+            f"The cache is {held.dtype} on {held.device} and the model {like.dtype} on "
+            f"{like.device}; make it by the model's new_cache(batch, max_length)."
+        )
+
+
+def require_step(ids: Tensor, cache) -> None:
+    """One id a row of the cache, and a slot left: what costs no look at the numbers."""
+    if ids.ndim != 1 or len(ids) != cache.batch:
+        raise ValueError(
+            f"ids has shape {tuple(ids.shape)} and the cache {cache.batch} rows; give one id a row."
+        )
+    if cache.length >= cache.max_length:
+        raise ValueError(
+            f"The cache has {cache.max_length} slots, all of them used; 1 more does not fit. "
+            f"Make it with max_length={cache.max_length + 1} or more."
+        )

@@ -114,11 +114,11 @@ class StaticCache:
     ):
         sizes = dict(layers=layers, batch=batch, kv_heads=kv_heads)
         require_integer(1, **sizes, max_length=max_length, head_size=head_size)
-        shape = (layers, batch, kv_heads, max_length, head_size)
+        shape = (batch, kv_heads, max_length, head_size)
         # Zeros: a masked slot has weight 0, and 0 times whatever lies in fresh memory may be NaN.
-        self.keys = torch.zeros(shape, dtype=dtype, device=device)
-        self.values = torch.zeros(shape, dtype=dtype, device=device)
-        self.max_length = max_length
+        self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(layers)]
+        self.batch, self.max_length = batch, max_length
         self._used = [0] * layers
 
     @classmethod
@@ -141,7 +141,7 @@ class StaticCache:
 
     @property
     def nbytes(self) -> int:
-        return 2 * self.keys.numel() * self.keys.element_size()
+        return 2 * sum(x.numel() * x.element_size() for x in self.keys)
 
     def update(
         self, layer: int, k: Float[Tensor, "B K T D"], v: Float[Tensor, "B K T D"]
@@ -152,19 +152,20 @@ class StaticCache:
         require_same_sequences(k, keys)
         start = self._used[layer]
         end = start + k.shape[2]
-        self.require_room(k.shape[2], start)
+        if end > self.max_length:
+            raise ValueError(
+                f"The cache has {self.max_length} slots, {start} of them used; {k.shape[2]} more "
+                f"do not fit. Make it with max_length={end} or more."
+            )
         keys[:, :, start:end] = k
         values[:, :, start:end] = v
         self._used[layer] = end
         return keys[:, :, :end], values[:, :, :end]
 
-    def require_room(self, T: int, used: int) -> None:
-        """T more rows fit behind those used, or a `ValueError` says how many slots it takes."""
-        if used + T > self.max_length:
-            raise ValueError(
-                f"The cache has {self.max_length} slots, {used} of them used; {T} more do not fit. "
-                f"Make it with max_length={used + T} or more."
-            )
+    def mark_used(self, n: int) -> None:
+        """Count n slots of every layer as filled, for code that writes `keys` and `values`."""
+        require_length(n, self.max_length)
+        self._used = [n] * len(self._used)
 
     def truncate(self, n: int) -> None:
         require_length(n, self.length)
