@@ -58,7 +58,8 @@ class Planner:
             left -= granted[request.id]
             if found:
                 shared[request.id] = found
-        return Step(decode, prefill, preempted, shared, self.cache.pool.used)
+        past = {r.id: r.sequence.length for r in self.running if r.id in decode | prefill}
+        return Step(decode, prefill, past, preempted, shared, self.cache.pool.used)
 
     def advance(self, request: Request, n: int) -> None:
         """A step is done for this request: count its tokens as cached, or let go of all."""

@@ -17,6 +17,7 @@ class Step:
 
     decode: dict[int, int]  # 1 each
     prefill: dict[int, int]  # the size of the chunk
+    past: dict[int, int]  # the tokens that each of them has in the cache already
     preempted: list[int]
     shared: dict[int, int]  # who starts with tokens found in the cache, and how many
     used_blocks: int  # reserved ones included
