@@ -2,6 +2,8 @@
 
 import hashlib
 import random
+from collections.abc import Callable
+from typing import Any
 
 import torch
 
@@ -55,6 +57,15 @@ class Draw:
     def chance(self, p: float, *shape: int) -> torch.Tensor:
         """Booleans, True with probability p."""
         return torch.rand(shape, generator=self._generator) < p
+
+    def until(self, make: Callable[[], Any], holds: Callable[[Any], bool], most: int = 1000) -> Any:
+        """What `make` draws, drawn again until it holds; where it never does, as may be with the
+        sizes of a small case, the last."""
+        for _ in range(most if self.level is None else 20):
+            made = make()
+            if holds(made):
+                break
+        return made
 
     def increasing(self, rows: int, n: int, *, start: int = 0, gap: int = 5) -> torch.Tensor:
         """Integer positions (rows, n), growing by uneven steps from 1 to `gap`."""

@@ -4,8 +4,6 @@ The reference, the seeds and the comparison never enter the container. Whatever 
 as it should is a failed case; whatever goes wrong on our side is no score at all.
 """
 
-import hashlib
-import hmac
 import inspect
 import random
 import re
@@ -20,20 +18,13 @@ from marking.compare import compare
 from marking.diagnosis import DTYPES
 from marking.exercise import Case, Exercise, suite
 from marking.grading import forbidden, wire
+from marking.grading.ready import ready
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
-from marking.grading.verdict import STATUSES, Result, printable, verdict
+from marking.grading.seed import STATUSES, VERSION, seed_for
+from marking.grading.verdict import Result, printable, verdict
 from marking.outcome import Outcome
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
-
-VERSION = "1"  # of the grader: a change that can change a score raises it
-
-
-def seed_for(secret: bytes, exercise_id: str, submission: str) -> str:
-    """The seed of one submission's hidden cases: unpredictable without the course's secret,
-    the same again in an appeal. `submission` is the hash of the submitted notebook."""
-    text = f"{exercise_id}|{submission}|{VERSION}".encode()
-    return hmac.new(secret, text, hashlib.sha256).hexdigest()
 
 
 def hidden_cases(exercise: Exercise, seed: str) -> list[Case]:
@@ -90,9 +81,10 @@ def _judge_once(container, exercise, cells, cases, limits) -> Result:
 def _open(connection, exercise, cells, seconds) -> tuple[list[str], Result | None]:
     """Start the job. What the cells raised, and the result that stands if there is no function."""
     through = exercise.through and source(exercise.through)
-    job = {"cells": cells, "name": exercise.name, "limits": LIMITS, "through": through}
+    sources, code = ready(tuple(cells))
+    job = {"cells": sources, "name": exercise.name, "limits": LIMITS, "through": through}
     try:
-        opening, _ = talk(connection, job, {}, seconds)
+        opening, _ = talk(connection, job, code, seconds)
         errors = [printable(e) for e in opening["cells"]][: len(cells)]
         defined = opening["defined"] is True
     except (wire.WireError, KeyError, TypeError) as error:
@@ -178,4 +170,4 @@ def _judge_answer(exercise, case, answer: dict, found: dict) -> Outcome:
 def _bare(sentence: str) -> str:
     """What was raised without where, as `outcome.run_case` notes it: a mistake is known by it."""
     kind, _, first = sentence.partition(": ")
-    return f"{kind}: {re.sub(r' [(]line [0-9]+ of its cell[)]$', '', first)[:200]}"
+    return f"{kind}: {re.sub(r' [(]line [0-9]+ of [^()]* cell[)]$', '', first)[:200]}"

@@ -7,18 +7,6 @@ import torch
 
 from marking.diagnosis import diagnose
 
-# What a result can be. Only the last two need a person.
-STATUSES = (
-    "right",
-    "partly right",
-    "wrong",
-    "not attempted",
-    "crashed",
-    "timed out",
-    "forbidden",
-    "needs a look",
-    "our fault",
-)
 _STATUS_OF = {
     "not-attempted": "not attempted",
     "timeout": "timed out",
