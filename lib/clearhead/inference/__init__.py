@@ -4,6 +4,7 @@ from .cache import Cache, KVCache, StaticCache, kv_cache_update
 from .count import MatmulWeights, PhaseFlops, kv_cache_bytes, matmul_weights, phase_flops
 from .drafts import Draft, ModelDraft, NgramDraft, early_exit, rounded_copy
 from .engine import Engine
+from .fast import FastDecoder
 from .generate import generate, generate_uncached, left_pad, likeliest, stream
 from .intensity import (
     StepBytes,
@@ -25,23 +26,29 @@ from .known import (
     SMOLLM2_135M,
 )
 from .layer import decode_layer, prefill_layer
+from .live import LiveEngine, LiveStatic
 from .measure import measure_roof
 from .packed import packed_forward
 from .paged import blocks_for, gather_row_by_row, paged_gather
 from .paged_cache import PagedCache, PagedSequence
 from .phases import decode_step, forward_cached, prefill
 from .planner import Planner
+from .policies import ChunkedPrefill, ContinuousBatching, StaticBatching
 from .pool import BlockPool, prefix_names
 from .positions import chunked_prefill_mask, padded_positions
 from .prediction import Prediction, Roof, predict, step_seconds
+from .quantised import Int8Cache
+from .replay import Policy, Work, replay
 from .request import Request
 from .roofline import LowerBound, Operation, phase_operations, time_lower_bound
 from .sampler import Sampler, draw, top_k_top_p
 from .sampling import min_p, repetition_penalty, temperature, top_k, top_p
 from .schedule import Plan, Row, after_preemption, schedule_step
+from .served import Replay, Served, Span, StepTimes
 from .speculate import Speculation, Statistics, generate_speculative
 from .speculative import acceptance, expected_tokens, speculative_accept, speedup
 from .steps import EngineStatistics, Event, Step
+from .workload import Arrival, draw_trace
 
 __all__ = [
     "LLAMA_2_7B",
@@ -50,13 +57,20 @@ __all__ = [
     "LLAMA_3_1_405B",
     "QWEN2_5_72B",
     "SMOLLM2_135M",
+    "Arrival",
     "BlockPool",
     "Cache",
+    "ChunkedPrefill",
+    "ContinuousBatching",
     "Draft",
     "Engine",
     "EngineStatistics",
     "Event",
+    "FastDecoder",
+    "Int8Cache",
     "KVCache",
+    "LiveEngine",
+    "LiveStatic",
     "LowerBound",
     "MatmulWeights",
     "ModelDraft",
@@ -67,16 +81,23 @@ __all__ = [
     "PhaseFlops",
     "Plan",
     "Planner",
+    "Policy",
     "Prediction",
+    "Replay",
     "Request",
     "Roof",
     "Row",
     "Sampler",
+    "Served",
+    "Span",
     "Speculation",
+    "StaticBatching",
     "StaticCache",
     "Statistics",
     "Step",
     "StepBytes",
+    "StepTimes",
+    "Work",
     "acceptance",
     "after_preemption",
     "attention_intensity",
@@ -88,6 +109,7 @@ __all__ = [
     "decode_layer",
     "decode_step",
     "draw",
+    "draw_trace",
     "early_exit",
     "expected_tokens",
     "forward_cached",
@@ -114,6 +136,7 @@ __all__ = [
     "prefill_layer",
     "prefix_names",
     "repetition_penalty",
+    "replay",
     "rounded_copy",
     "schedule_step",
     "speculative_accept",

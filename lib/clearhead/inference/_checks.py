@@ -139,18 +139,31 @@ def require_stop(stop, ids: Tensor) -> Tensor | None:
 
 def require_choice(chosen: Tensor, ids: Tensor) -> None:
     """What `choose` gave is one token id a row."""
-    if not isinstance(chosen, Tensor) or chosen.shape != ids.shape[:1]:
-        what = tuple(chosen.shape) if isinstance(chosen, Tensor) else type(chosen).__name__
-        raise ValueError(f"choose gave {what}; expected one token id a row, shape ({len(ids)},).")
+    if isinstance(chosen, Tensor) and chosen.dtype in INTEGERS and chosen.shape == ids.shape[:1]:
+        return
+    given = f"a {type(chosen).__name__}"
+    if isinstance(chosen, Tensor):
+        given = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
+    raise ValueError(f"choose gave {given}; expected one token id a row, shape ({len(ids)},).")
 
 
-def require_static(cache, like: Tensor, B: int) -> None:
-    """A cache that is written in place, for B rows, with the dtype and device of `like`."""
-    if not all(hasattr(cache, name) for name in ("keys", "values", "mark_used")):
+def require_at_least_one(**values: int | None) -> None:
+    """Every argument that is given is an integer of 1 or more."""
+    require_integer(1, **{name: x for name, x in values.items() if x is not None})
+
+
+def require_static(cache) -> None:
+    """A cache whose tensors a `FastDecoder` may write itself."""
+    if not hasattr(cache, "mark_used"):
         raise TypeError(
             f"cache is a {type(cache).__name__}; a FastDecoder writes into a StaticCache, which "
             "its new_cache(batch, max_length) makes."
         )
+
+
+def require_static_like(cache, like: Tensor, B: int) -> None:
+    """Such a cache for B rows, with the dtype and device of `like`."""
+    require_static(cache)
     held = cache.keys[0]
     if cache.batch != B:
         raise ValueError(f"ids has {B} rows and the cache was made for {cache.batch}.")
@@ -163,6 +176,7 @@ def require_static(cache, like: Tensor, B: int) -> None:
 
 def require_step(ids: Tensor, cache) -> None:
     """One id a row of the cache, and a slot left: what costs no look at the numbers."""
+    require_static(cache)
     if ids.ndim != 1 or len(ids) != cache.batch:
         raise ValueError(
             f"ids has shape {tuple(ids.shape)} and the cache {cache.batch} rows; give one id a row."

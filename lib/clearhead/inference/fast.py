@@ -28,11 +28,17 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_integer
 from clearhead.attention import attention
 from clearhead.model import Decoder
 
-from ._checks import require_ids, require_pads, require_room, require_static, require_step
+from ._checks import (
+    require_at_least_one,
+    require_ids,
+    require_pads,
+    require_room,
+    require_static_like,
+    require_step,
+)
 from .cache import StaticCache
 from .fused import finish, fuse, last_logits, project, turn_table
 from .phases import placed
@@ -71,11 +77,10 @@ class FastDecoder:
     ) -> Float[Tensor, "B V"]:
         """As `phases.prefill`; any cache but a `StaticCache` is refused."""
         require_ids(ids, self)
-        require_static(cache, self.fused.embedding, len(ids))
+        require_static_like(cache, self.fused.embedding, len(ids))
         require_pads(pads, len(ids), cache.length + ids.shape[1])
         require_room(cache, ids.shape[1], 0)
-        for number in (x for x in (window, chunk) if x is not None):
-            require_integer(1, number=number)
+        require_at_least_one(window=window, chunk=chunk)
         for part in ids.split(chunk or ids.shape[1], dim=1):
             x = self._run(part, cache, pads, window)
         return last_logits(x, self.fused)

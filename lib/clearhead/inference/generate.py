@@ -30,7 +30,14 @@ from torch import Tensor
 
 from clearhead._checks import require_integer
 
-from ._checks import require_choice, require_ids, require_pads, require_room, require_stop
+from ._checks import (
+    require_at_least_one,
+    require_choice,
+    require_ids,
+    require_pads,
+    require_room,
+    require_stop,
+)
 from .cache import Cache, KVCache
 from .phases import decode_step, placed, prefill
 
@@ -91,10 +98,7 @@ def stream(
         cache = own(len(ids), length) if own else KVCache(model.config.layers)
     require_pads(pads, len(ids), cache.length + ids.shape[1])
     require_room(cache, ids.shape[1], n)
-    if chunk is not None:
-        require_integer(1, chunk=chunk)
-    if window is not None:
-        require_integer(1, window=window)
+    require_at_least_one(window=window, chunk=chunk)
     if pads is not None and not pads.any():
         pads = None  # a batch of equal prompts needs no mask
     return _stream(model, ids, n, cache, choose, ends, pads, window, chunk)

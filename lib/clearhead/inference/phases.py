@@ -27,10 +27,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_integer
 from clearhead.attention import attention
 
-from ._checks import require_ids, require_mask, require_pads, require_room
+from ._checks import require_at_least_one, require_ids, require_mask, require_pads, require_room
 from .cache import Cache
 from .positions import chunked_prefill_mask, padded_positions
 
@@ -55,8 +54,7 @@ def prefill(
     require_ids(ids, model)
     require_pads(pads, len(ids), cache.length + ids.shape[1])
     require_room(cache, ids.shape[1], 0)
-    if chunk is not None:
-        require_integer(1, chunk=chunk)
+    require_at_least_one(window=window, chunk=chunk)
     for part in ids.split(chunk or ids.shape[1], dim=1):
         x = _run_placed(model, part, cache, pads, window)
     return _logits(model, x[:, -1:])[:, -1]
