@@ -6,8 +6,8 @@ SmolLM2's shape with random weights, which changes no time; fp32 on a CPU, bf16 
 the plain `Decoder`: static batching on left-padded prompts over a contiguous cache, the engine over
 a paged one, with as many slots as the largest static batch could need. The clock is that of the
 steps alone, so that waiting for the next arrival costs nothing. The two run in turn; a ratio is of
-the best round of each. Beside the ratio of the times stands that of the rows computed. Writes benchmarks/results/serving-<device>.json; `--quick` makes a short run and writes
-nothing.
+the best round of each. Beside the ratio of the times stands that of the rows computed. Writes
+benchmarks/results/serving-<device>.json; `--quick` makes a short run and writes nothing.
 """
 
 import argparse
