@@ -241,3 +241,25 @@ def test_without_a_sandbox_the_same_server_grades_and_leaves_nothing():
     server.wait(5)
     assert (result.status, late.status) == ("right", "timed out")
     assert not folder.exists()
+
+
+def test_every_folder_of_installed_packages_is_found_and_none_is_walked(tmp_path, monkeypatch):
+    for name in ("site-packages/torch/site-packages", "lib/dist-packages", "lib/json"):
+        (tmp_path / name).mkdir(parents=True)
+    seen = []
+    walk = os.walk
+
+    def watched(folder):
+        for row in walk(folder):
+            seen.append(Path(row[0]).name)
+            yield row
+
+    monkeypatch.setattr(recipe.os, "walk", watched)
+    found = recipe.installed_below(tmp_path)
+    assert found == [str(tmp_path / "lib/dist-packages"), str(tmp_path / "site-packages")]
+    assert "torch" not in seen
+
+
+def test_what_a_distribution_installs_is_read_from_its_record():
+    torch = recipe.importlib.metadata.distribution("torch")
+    assert recipe.tops(torch) == {file.parts[0] for file in torch.files}

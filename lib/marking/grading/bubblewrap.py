@@ -75,12 +75,20 @@ def system_binds() -> list[str]:
             command += ["--ro-bind", str(path), str(path)]
     command += ["--ro-bind", interpreter(), interpreter()]
     for root in roots:  # what is installed beside the standard library is not shown
-        for site in sorted(
-            root.glob("**/*-packages" if "python" in root.name else "python*/*-packages")
-        ):
-            if site.name in ("site-packages", "dist-packages") and site.is_dir():
-                command += ["--tmpfs", str(site)]
+        for folder in [root] if "python" in root.name else sorted(root.glob("python*")):
+            for site in installed_below(folder):
+                command += ["--tmpfs", site]
     return command
+
+
+def installed_below(folder: Path) -> list[str]:
+    """The folders of installed packages below this one; what lies in them is not looked at."""
+    found = []
+    for here, names, _ in os.walk(folder):
+        sites = [name for name in names if name in ("site-packages", "dist-packages")]
+        found += [os.path.join(here, name) for name in sites]
+        names[:] = [name for name in names if name not in sites]
+    return sorted(found)
 
 
 def course_binds() -> list[str]:
@@ -115,11 +123,18 @@ def site_entries() -> list[tuple[str, str]]:
     entries: dict[str, str] = {}
     for name in requirement_closure(NEEDED):
         distribution = importlib.metadata.distribution(name)
-        for file in distribution.files or ():
-            top = file.parts[0]
+        for top in tops(distribution):
             if top not in ("..", "__pycache__") and not top.endswith(".pth"):
                 entries[top] = str(distribution.locate_file(top))
     return sorted((path, top) for top, path in entries.items() if Path(path).exists())
+
+
+def tops(distribution: importlib.metadata.Distribution) -> set[str]:
+    """The first part of each of its files' paths; torch alone has 20,000."""
+    record = distribution.read_text("RECORD")
+    if record is None:
+        return {file.parts[0] for file in distribution.files or ()}
+    return {line.lstrip('"').partition("/")[0].partition(",")[0] for line in record.splitlines()}
 
 
 def requirement_closure(names) -> list[str]:

@@ -7,6 +7,7 @@ tripwire in the container. Smells tell staff where to look; they never cost a po
 
 import ast
 import re
+import warnings
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import NamedTuple
@@ -35,7 +36,7 @@ def call(exercise, cells: list[str]) -> str:
     """A sentence about a forbidden call that is certain, or nothing."""
     if not exercise.forbidden:
         return ""
-    calls, names, methods = _together(tuple(cells))
+    calls, at, names, methods = _together(tuple(cells))
     for function in _reached(exercise.name, calls):
         for node in calls[function]:
             name = _dotted(node.func, names)
@@ -44,8 +45,10 @@ def call(exercise, cells: list[str]) -> str:
                 continue
             if name.startswith("torch.") or (name.startswith(".") and last not in methods):
                 shown = name.lstrip(".") if name.startswith("torch.") else f"the method .{last}()"
+                own = at[function] == at[exercise.name]
+                where = "its cell" if own else f"the cell of {function}"
                 return (
-                    f"It calls {shown} in line {node.lineno} of its cell, which answers the "
+                    f"It calls {shown} in line {node.lineno} of {where}, which answers the "
                     "exercise for you. Write that part yourself."
                 )
     return ""
@@ -81,7 +84,9 @@ def _read_now(source: str) -> Cell:
     if len(source) > LONGEST:
         return Cell(None, (), ())
     try:
-        tree = ast.parse(source)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return Cell(None, (), ())
     nodes = tuple(ast.walk(tree))
@@ -94,21 +99,20 @@ _read_once = lru_cache(maxsize=128)(_read_now)
 
 
 @lru_cache(maxsize=2)
-def _together(
-    cells: tuple[str, ...],
-) -> tuple[dict[str, tuple[ast.Call, ...]], dict[str, str], set[str]]:
-    """All cells of a notebook: the calls in the last definition of each function, what its imports
-    bind, and its own methods."""
+def _together(cells: tuple[str, ...]) -> tuple[dict, dict[str, int], dict[str, str], set[str]]:
+    """All cells of a notebook: the calls in the last definition of each function, the cell that it
+    stands in, what the notebook's imports bind, and its own methods."""
     seen = [cell for cell in map(read, cells) if cell.tree]
     nodes = [node for cell in seen for node in cell.nodes]
-    functions = {
-        node.name: node for cell in seen for node in cell.tree.body if type(node) is ast.FunctionDef
-    }
-    calls = {
-        name: tuple(n for n in ast.walk(node) if isinstance(n, ast.Call))
-        for name, node in functions.items()
-    }
-    return calls, _bindings(nodes), _methods(nodes)
+    calls: dict[str, tuple[ast.Call, ...]] = {}
+    at: dict[str, int] = {}
+    for number, cell in enumerate(seen):
+        for function in cell.tree.body:
+            if isinstance(function, ast.FunctionDef):
+                inside = ast.walk(function)
+                calls[function.name] = tuple(n for n in inside if isinstance(n, ast.Call))
+                at[function.name] = number
+    return calls, at, _bindings(nodes), _methods(nodes)
 
 
 def _smells_of(node) -> Iterator[str]:

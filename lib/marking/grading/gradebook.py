@@ -28,7 +28,7 @@ from marking.grading.gradebook_session import (
     explained,
     one_commit,
 )
-from marking.grading.outputs import Verdict, fill
+from marking.grading.outputs import fill, verdicts
 from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp
 
 CONFIG = "nbgrader_config.py"
@@ -80,7 +80,7 @@ class Writer:
         locked or damaged, the disk full, or the assignment unknown.
         """
         notebook = nbformat.from_dict(submission.notebook)
-        fill(notebook, {row.exercise: Verdict.of(row) for row in graded})
+        fill(notebook, verdicts(graded))
         with explained(submission.student), _known(submission.assignment):
             if not regrade and self._is_written(submission, notebook):
                 return

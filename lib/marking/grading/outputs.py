@@ -7,6 +7,7 @@ student's own cells printed is not looked at.
 
 import builtins
 import re
+from collections.abc import Container, Iterable
 from dataclasses import dataclass
 
 from nbformat import NotebookNode
@@ -18,7 +19,7 @@ UNBOXED = "Graded without a sandbox."
 CHECKED = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
 PASSED = "hidden checks passed. "
 ERRORS = {name for name, kind in vars(builtins).items() if isinstance(kind, type)}
-PLACE = re.compile(r" \(line \d{1,5} of its cell\)$")
+PLACE = re.compile(r" \(line \d{1,5} of (?:its|another|(\w+)'s) cell\)$")
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,9 @@ class Verdict:
     sandbox: str  # "bubblewrap" or "none"
 
     @classmethod
-    def of(cls, row) -> "Verdict":
-        """From a graded row."""
-        says = for_student(row.exercise, row.says) if row.cases else row.says
+    def of(cls, row, names: Container[str] = ()) -> "Verdict":
+        """From a graded row; `names` are those of the notebook's exercises."""
+        says = for_student(row.exercise, row.says, names) if row.cases else row.says
         return cls(row.exercise, row.status, row.share, says, row.sandbox)
 
 
@@ -82,18 +83,26 @@ def _fill_cell(cell: NotebookNode, verdict: Verdict | None) -> None:
     ]
 
 
-def for_student(exercise: str, says: str) -> str:
+def verdicts(rows: Iterable) -> dict[str, Verdict]:
+    """By exercise, from the graded rows of one submission."""
+    rows = list(rows)
+    names = {row.exercise.partition(".")[2] for row in rows}
+    return {row.exercise: Verdict.of(row, names) for row in rows}
+
+
+def for_student(exercise: str, says: str, names: Container[str] = ()) -> str:
     """What was said after hidden inputs had been seen, without a word that student code chose.
 
     An error's message, or what a child names as forbidden, may spell out an input in any alphabet:
-    only the kind and line of an error that Python knows, and the exercise's own forbidden names,
-    are kept.
+    only the kind and place of an error that Python knows, and the exercise's own forbidden names,
+    are kept; of a place only the line, and the cell if it is that of an exercise in `names`.
     """
     before, found, told = says.rpartition(PASSED)
     if told.startswith("It raised "):
         kind = told.removeprefix("It raised ").partition(":")[0]
         place = PLACE.search(told)
-        told = f"It raised {kind if kind in ERRORS else 'an error'}{place[0] if place else ''}."
+        where = place[0] if place and (place[1] is None or place[1] in names) else ""
+        told = f"It raised {kind if kind in ERRORS else 'an error'}{where}."
     elif told.startswith("It calls "):
         name = told.removeprefix("It calls ").partition(", ")[0]
         shown = name if _is_forbidden(name, exercise) else "a function"

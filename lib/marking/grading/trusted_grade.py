@@ -17,7 +17,7 @@ from marking.grading import intake
 from marking.grading.driver import tasks_of
 from marking.grading.graded import Graded, Task
 from marking.grading.job import grade_task
-from marking.grading.outputs import LOOK, Verdict, fill
+from marking.grading.outputs import LOOK, fill, verdicts
 from marking.grading.secret import course_secret
 from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp
 
@@ -72,7 +72,7 @@ class TrustedGrade(_OfTheCourse):
         secret = course_secret(Path(self.course().root))
         tasks = tasks_of(submission, secret, sandboxed=self.sandboxed)
         rows = [self._grade(task) for task in tasks]
-        fill(notebook, {row.exercise: Verdict.of(row) for row in rows})
+        fill(notebook, verdicts(rows))
         return notebook, resources
 
     def _grade(self, task: Task) -> Graded:

@@ -19,6 +19,8 @@ from limits import WatchSizes
 
 # Read before student code can change them.
 _exec, _compile = exec, compile
+CELL = "<cell {}>"  # the file that a cell's code is said to be from, with the cell's name
+_asked = [""]  # the name of the function that is asked for, and so of "its cell"
 _PRINTABLE = {"__name__": "__main__", "__builtins__": builtins}
 
 
@@ -77,17 +79,20 @@ def function_of(through: list | None):
     return space[through[0]]
 
 
-def run_cells(cells: list[str | None], code: torch.Tensor | None) -> tuple[dict, list[str]]:
+def run_cells(cells: list, code: torch.Tensor | None) -> tuple[dict, list[str]]:
     """Every cell in turn in one namespace, each with its own error; what each one raised.
 
-    `code` holds, marshalled, the code objects of the cells that are None."""
+    A cell is its source, or a name and its source; `code` holds, marshalled, the code objects of
+    those whose source is None.
+    """
     compiled = iter(marshal.loads(code.numpy().data) if code is not None else ())
     space = dict(_PRINTABLE)
     errors = []
-    for source in cells:
-        made = next(compiled) if source is None else None
+    for cell in cells:
+        name, source = cell if type(cell) is list else ("", cell)
         try:
-            _exec(made or _compile(source, "<cell>", "exec"), space)
+            here = _compile(source, CELL.format(name), "exec") if source is not None else None
+            _exec(here or next(compiled), space)
             errors.append("")
         except BaseException as error:
             errors.append(_sentence(error))
@@ -96,6 +101,7 @@ def run_cells(cells: list[str | None], code: torch.Tensor | None) -> tuple[dict,
 
 def serve(connection, job: dict, tensors: dict) -> None:
     """Run the job's cells, say how they went, then answer each case that comes."""
+    _asked[0] = job["name"]
     through = function_of(job.get("through"))
     space, errors = run_cells(job["cells"], tensors.get("code"))
     wire.send(connection, {"cells": errors, "defined": callable(space.get(job["name"]))}, {})
@@ -163,11 +169,20 @@ def _same(old, new) -> bool:
 def _sentence(error: BaseException) -> str:
     """The class, the first line, and the student's line; at most 300 characters."""
     try:
-        first = (str(error).splitlines() or [""])[0]
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == "<cell>"]
-        where = f" (line {frames[-1].lineno} of its cell)" if frames else ""
+        first, where = (str(error).splitlines() or [""])[0], ""
+        frames = traceback.extract_tb(error.__traceback__)
+        places = [(frame.lineno, frame.filename) for frame in frames]
+        if isinstance(error, SyntaxError):
+            first, places = str(error.msg), [*places, (error.lineno, error.filename)]
+        for line, file in places:
+            if str(file).startswith(CELL[:6]):
+                where = f" (line {line} of {_place(file[6:-1])})"
         return f"{type(error).__name__}: {first}"[:260] + where
     except BaseException:
         return "an error that cannot be shown"
     finally:
         sys.exc_info()
+
+
+def _place(name: str) -> str:
+    return "its cell" if name == _asked[0] else f"{name}'s cell" if name else "another cell"
