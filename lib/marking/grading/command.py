@@ -37,25 +37,28 @@ def grade(
 ) -> None:
     """Grade a class's notebooks in the sandbox and write the gradebook."""
     root = course.resolve()
+    source = (source or root / SUBMITTED).resolve()
     submissions, refused = _collect(root, assignment, source)
     rows = _grade(
         root,
         assignment,
         submissions,
+        source=source,
         regrade=regrade,
         resume=resume,
         workers=workers,
         scheduler=scheduler,
         sandboxed=sandboxed,
     )
-    _write_gradebook(root, submissions, rows, regrade=regrade)
+    points = _write_gradebook(root, assignment, submissions, rows, regrade=regrade)
     from marking.grading import summary
 
     shown = [row for submission in submissions for row in rows[submission.student]]
-    summary.show(console, shown, refused, {s.student: s.notes for s in submissions})
+    notes = {s.student: s.notes for s in submissions}
+    summary.show(console, shown, refused, notes, points)
 
 
-def _collect(root: Path, assignment: str, source: Path | None) -> tuple[list, list]:
+def _collect(root: Path, assignment: str, source: Path) -> tuple[list, list]:
     """The submissions, and those that were refused. Raises `CourseError` if there is none."""
     from marking.grading import intake
 
@@ -65,7 +68,6 @@ def _collect(root: Path, assignment: str, source: Path | None) -> tuple[list, li
             f"There is no released notebook of {assignment!r} here: start in the course's folder, "
             "or name it with --course."
         )
-    source = source or root / SUBMITTED
     if not source.exists():
         raise CourseError(f"There is nothing at {source}: put the notebooks there, or use --from.")
     submissions, refused = intake.collect(source, assignment, release)
@@ -84,7 +86,9 @@ def _expect_in_gradebook(root: Path, assignment: str) -> None:
         writer.expect(assignment)
 
 
-def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> dict[str, list]:
+def _grade(
+    root: Path, assignment: str, submissions, *, source: Path, resume: bool, **how
+) -> dict[str, list]:
     """Every submission's rows by student, graded now or before."""
     from marking.grading import driver
     from marking.grading.secret import course_secret
@@ -96,6 +100,7 @@ def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> 
         if not resume:
             _expect_in_gradebook(root, assignment)
             store.forget(assignment)
+        store.remember(assignment, source)
         start, new = time.monotonic(), 0
         with Progress(*columns, TimeRemainingColumn(), console=console) as bar:
             line = bar.add_task(f"Grading {assignment}", total=None)
@@ -119,9 +124,12 @@ def _grade(root: Path, assignment: str, submissions, *, resume: bool, **how) -> 
         return driver.rows_of(submissions, secret, store, sandboxed=how["sandboxed"])
 
 
-def _write_gradebook(root: Path, submissions, rows: dict, *, regrade: bool) -> None:
+def _write_gradebook(root: Path, assignment: str, submissions, rows: dict, *, regrade: bool):
+    """Everybody's rows; what the gradebook then says of each student of these."""
     from marking.grading.gradebook import Writer, course_config
 
     with Writer(course_config(root)) as writer:
         for submission in submissions:
             writer.write(submission, rows[submission.student], regrade=regrade)
+        points = writer.points(assignment)
+    return [row for row in points if row.student in rows]

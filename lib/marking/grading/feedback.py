@@ -21,6 +21,7 @@ from nbgrader.preprocessors import NbGraderPreprocessor
 from PIL import Image
 
 from marking.grading.formulas import rendered
+from marking.grading.headings import named, titles, waiting
 
 TAGS = frozenset(
     "a abbr b blockquote br caption code dd del details div dl dt em h1 h2 h3 h4 h5 h6 hr i img "
@@ -137,8 +138,9 @@ class FeedbackExporter(HTMLExporter):
     forbids the browser to run or load one."""
 
     def from_notebook_node(self, nb, resources=None, **kw):
+        names, waits = titles(nb), waiting((resources or {}).get("nbgrader") or {})
         page, resources = super().from_notebook_node(nb, resources, **kw)
-        return sealed(page), resources
+        return named(sealed(page), names, waits), resources
 
 
 def sealed(page: str) -> str:

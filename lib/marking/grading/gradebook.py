@@ -24,9 +24,11 @@ from marking.grading.gradebook_session import (
     KEPT,
     AtHand,
     GradebookError,
+    Points,
     absent,
     explained,
     one_commit,
+    points,
 )
 from marking.grading.outputs import fill, verdicts
 from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp
@@ -86,6 +88,11 @@ class Writer:
                 return
             self._rows(submission, notebook)
         self._file(submission, notebook)
+
+    def points(self, assignment: str) -> list[Points]:
+        """What every student has by now, by student."""
+        with explained():
+            return points(self.book, assignment)
 
     def _path(self, submission) -> Path:
         names = submission.student, submission.assignment

@@ -7,8 +7,9 @@ stand-in for the gradebook that has the rows at hand, so that what it decides is
 import contextlib
 import logging
 import sqlite3
+from typing import NamedTuple
 
-from nbgrader.api import Gradebook, InvalidEntry, MissingEntry, SubmittedNotebook
+from nbgrader.api import Grade, Gradebook, InvalidEntry, MissingEntry, SubmittedNotebook
 from sqlalchemy.exc import SQLAlchemyError
 
 from marking.errors import CourseError
@@ -77,6 +78,39 @@ def absent(row: SubmittedNotebook) -> None:
     """As nbgrader does for a notebook of the assignment that was not handed in."""
     for grade in row.grades:
         grade.auto_score, grade.needs_manual_grade = 0, False
+
+
+class Points(NamedTuple):
+    """What a student has of an assignment by now, and the cells that wait for a person."""
+
+    student: str
+    score: float
+    most: float
+    waits: tuple[str, ...]
+
+
+def points(book: Gradebook, assignment: str) -> list[Points]:
+    """What every student has, by hand and after the late penalty too, by student."""
+    waiting = waits(book, assignment)
+    sent = sorted(book.assignment_submissions(assignment), key=lambda s: s.student_id)
+    return [
+        Points(
+            student=one.student_id,
+            score=max(one.score - (one.late_submission_penalty or 0.0), 0.0),
+            most=one.max_score,
+            waits=tuple(waiting.get(one.id, ())),
+        )
+        for one in sent
+    ]
+
+
+def waits(book: Gradebook, assignment: str) -> dict[str, list[str]]:
+    """For each submission's id the cells that wait for a person, by name."""
+    found: dict[str, list[str]] = {}
+    for grade in book.db.query(Grade).filter(Grade.needs_manual_grade):
+        if grade.notebook.assignment.name == assignment:
+            found.setdefault(grade.notebook.assignment_id, []).append(grade.name)
+    return found
 
 
 @contextlib.contextmanager

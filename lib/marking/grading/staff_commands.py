@@ -6,12 +6,14 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from marking.errors import CourseError
+
 console = Console()
 
 Assignment = Annotated[str, typer.Argument(help="which assignment")]
 From = Annotated[
     Path | None,
-    typer.Option("--from", help="the submissions; without it _grading/submitted", metavar="PATH"),
+    typer.Option("--from", help="the submissions; without it those last graded", metavar="PATH"),
 ]
 Course = Annotated[Path, typer.Option(help="the course's folder")]
 
@@ -52,4 +54,20 @@ def _collect(course: Path, source: Path | None, assignment: str):
     from marking.grading.intake import collect
 
     release = course / "chapters" / "exercises" / assignment / f"{assignment}.ipynb"
-    return collect(source or course / "_grading" / "submitted", assignment, release)
+    return collect(source or _last_graded(course, assignment), assignment, release)
+
+
+def _last_graded(course: Path, assignment: str) -> Path:
+    """Where `clearhead grade` took the submissions from. Raises `CourseError` if it is gone."""
+    from marking.grading.command import RESULTS, SUBMITTED
+    from marking.grading.store import Store
+
+    source = None
+    if (course / RESULTS).exists():
+        with Store(course / RESULTS) as store:
+            source = store.source(assignment)
+    if source and not source.exists():
+        raise CourseError(
+            f"{assignment} was last graded from {source}, which is not there any more: say --from."
+        )
+    return source or course / SUBMITTED

@@ -19,6 +19,7 @@ CREATE TABLE IF NOT EXISTS rows (
     PRIMARY KEY (key, student, assignment)
 )
 """
+SOURCES = "CREATE TABLE IF NOT EXISTS sources (assignment TEXT PRIMARY KEY, path TEXT NOT NULL)"
 INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
 # What was our fault is no score, so a later score replaces it; nothing else is written twice.
 REPLACE = "status = excluded.status, body = excluded.body"
@@ -51,6 +52,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(self.path, timeout=wait)
             self._db.execute(SCHEMA)
+            self._db.execute(SOURCES)
             self._db.commit()
 
     def add(self, rows: Iterable[Graded], *, replace: bool = False) -> None:
@@ -87,6 +89,17 @@ class Store:
         """Drop the rows of one assignment: everything in it is graded again."""
         with self._explained(), self._db:
             self._db.execute("DELETE FROM rows WHERE assignment = ?", (assignment,))
+
+    def remember(self, assignment: str, source: Path) -> None:
+        """Where the assignment's submissions were last taken from."""
+        with self._explained(), self._db:
+            row = (assignment, str(source))
+            self._db.execute("INSERT OR REPLACE INTO sources VALUES (?, ?)", row)
+
+    def source(self, assignment: str) -> Path | None:
+        """What `remember` was told, or None."""
+        found = self._ask("SELECT path FROM sources WHERE assignment = ?", (assignment,))
+        return Path(found[0][0]) if found else None
 
     def close(self) -> None:
         self._db.close()

@@ -15,13 +15,19 @@ STYLES = {"right": "green", "needs a look": "bold yellow", "our fault": "bold re
 MOST_LINES = 40  # of a list on the screen; the rest is counted, and is in the store
 
 
-def summary(rows: Iterable[Graded], refused: Iterable = (), notes: dict | None = None):
+def summary(
+    rows: Iterable[Graded],
+    refused: Iterable = (),
+    notes: dict | None = None,
+    points: Iterable = (),
+):
     """Everything about these rows, to print with Rich.
 
-    `refused` are `intake.Refused`; `notes` gives, for a student, what intake repaired.
+    `refused` are `intake.Refused`; `notes` gives, for a student, what intake repaired; `points` is
+    what the gradebook says, a `gradebook_session.Points` a student.
     """
-    rows = list(rows)
-    parts: list[RenderableType] = [statuses(rows)]
+    rows, points = list(rows), list(points)
+    parts: list[RenderableType] = [statuses(rows), *([students(points)] if points else [])]
     looks = [
         f"{row.student} · {row.exercise}: {row.status}. {row.note}"
         for row in rows
@@ -64,8 +70,25 @@ def statuses(rows: list[Graded]) -> Table:
     return table
 
 
-def show(console: Console, rows: Iterable[Graded], refused: Iterable, notes: dict) -> None:
-    console.print(summary(rows, refused, notes), highlight=False)
+def students(points: list) -> Table:
+    """A line a student: the points so far, of how many, and what waits for a person."""
+    table = Table(title="\nPoints so far, as they stand in the gradebook", title_justify="left")
+    table.add_column("student", no_wrap=True)
+    table.add_column("points", justify="right")
+    table.add_column("of", justify="right")
+    table.add_column("waits for a person")
+    for row in points[:MOST_LINES]:
+        waits = ", ".join(name.removesuffix("-answer").removesuffix("-check") for name in row.waits)
+        table.add_row(_text(row.student), f"{row.score:.4g}", f"{row.most:g}", _text(waits))
+    if len(points) > MOST_LINES:
+        table.caption = f"… and {len(points) - MOST_LINES} more: formgrader lists everybody"
+    return table
+
+
+def show(
+    console: Console, rows: Iterable[Graded], refused: Iterable, notes: dict, points: Iterable
+) -> None:
+    console.print(summary(rows, refused, notes, points), highlight=False)
 
 
 def _refusal(refused) -> str:
@@ -76,12 +99,12 @@ def _list(title: str, lines: list[str]) -> list[Text]:
     """A heading and its lines; nothing where there are none. Student text is never markup."""
     if not lines:
         return []
-    shown = [Text(f"  {_plain(line)}") for line in lines[:MOST_LINES]]
+    shown = [_text(f"  {line}") for line in lines[:MOST_LINES]]
     if len(lines) > MOST_LINES:
         shown.append(Text(f"  … and {len(lines) - MOST_LINES} more"))
     return [Text(f"\n{title} ({len(lines)})", "bold"), *shown]
 
 
-def _plain(line: str) -> str:
-    """Without control characters: a student's text must not move the cursor."""
-    return "".join(c if c.isprintable() else " " for c in line)[:500]
+def _text(line: str) -> Text:
+    """Without markup and control characters: a student's text must not move the cursor."""
+    return Text("".join(c if c.isprintable() else " " for c in line)[:500])

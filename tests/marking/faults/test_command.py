@@ -10,7 +10,9 @@ from faults import environment, scores
 from light_class import QUICK, light_class
 
 from marking import cli
-from marking.grading import command, driver, gradebook, intake
+from marking.errors import CourseError
+from marking.grading import command, driver, gradebook, intake, staff_commands
+from marking.grading.gradebook_session import Points
 
 
 @pytest.fixture
@@ -32,7 +34,7 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def written(monkeypatch):
     """Stands for the gradebook: the students written to it; `locked` makes it refuse."""
-    seen = SimpleNamespace(students=[], locked=False)
+    seen = SimpleNamespace(students=[], locked=False, points=[])
 
     def write(submission, rows, *, regrade):
         if seen.locked:
@@ -40,7 +42,7 @@ def written(monkeypatch):
         assert [row.student for row in rows] == [submission.student]
         seen.students.append(submission.student)
 
-    writer = SimpleNamespace(write=write)
+    writer = SimpleNamespace(write=write, points=lambda _: seen.points)
     monkeypatch.setattr(gradebook, "Writer", lambda _: contextlib.nullcontext(writer))
     return seen
 
@@ -97,3 +99,44 @@ def test_a_chapter_without_a_release_is_refused(course, monkeypatch, capsys):
     (course / "chapters" / "exercises" / "attention" / "attention.ipynb").unlink()
     status, _, said = run(course, monkeypatch, capsys)
     assert status == 1 and "no released notebook of 'attention'" in said
+
+
+def test_the_submissions_are_found_again_without_saying_where(
+    course, written, monkeypatch, capsys, tmp_path
+):
+    elsewhere = tmp_path / "from the LMS"
+    elsewhere.mkdir()
+    run(course, monkeypatch, capsys, "--from", str(elsewhere))
+    assert staff_commands._last_graded(course, "attention") == elsewhere
+    elsewhere.rmdir()
+    with pytest.raises(CourseError, match=r"from the LMS, which is not there any more: say --from"):
+        staff_commands._last_graded(course, "attention")
+    run(course, monkeypatch, capsys)
+    assert staff_commands._last_graded(course, "attention") == course / "_grading" / "submitted"
+    assert staff_commands._last_graded(course, "lora") == course / "_grading" / "submitted"
+
+
+def test_each_students_points_are_in_what_is_printed(course, written, monkeypatch, capsys):
+    written.points = [
+        Points("student-001", 1.5, 4.0, ("why-answer",)),
+        Points("of another class", 2.0, 4.0, ()),
+    ]
+    said = run(course, monkeypatch, capsys)[1]
+    (line,) = [line for line in said.splitlines() if "student-001" in line]
+    assert [part.strip() for part in line.split("│")[1:-1]] == ["student-001", "1.5", "4", "why"]
+    assert "of another class" not in said
+
+
+def test_nothing_is_graded_or_forgotten_where_the_gradebook_would_refuse(
+    course, written, monkeypatch, capsys
+):
+    run(course, monkeypatch, capsys)
+
+    def refuse(*_):
+        raise gradebook.GradebookError("The gradebook does not know attention.")
+
+    monkeypatch.setattr(command, "_expect_in_gradebook", refuse)
+    for option in ("--no-resume", "--regrade"):
+        status, _, said = run(course, monkeypatch, capsys, option)
+        assert (status, said.strip()) == (1, "The gradebook does not know attention.")
+        assert len(scores(course / "_grading" / "results.db")) == 4

@@ -6,6 +6,7 @@ from light_class import SECRET, light
 from rich.console import Console
 
 from marking.grading.driver import tasks_of
+from marking.grading.gradebook_session import Points
 from marking.grading.intake import Refused
 from marking.grading.judge import STATUSES, Result
 from marking.grading.summary import summary
@@ -48,6 +49,23 @@ def test_text_of_a_student_is_neither_markup_nor_control():
 def test_a_run_without_a_sandbox_is_said_so():
     assert "without a sandbox" in text([row(1, "right", sandbox="none")])
     assert "without a sandbox" not in text([row(1, "right")])
+
+
+def test_every_students_points_are_told_and_what_waits_for_a_person():
+    points = [
+        Points("ann[b]", 31.5, 38.0, ("why_faster-answer", "softmax-check")),
+        *(Points(f"student-{number}", 1.0, 38.0, ()) for number in range(60)),
+    ]
+    said = text([row(1, "right")], [], {}, points)
+    (line,) = [line for line in said.splitlines() if "ann[b]" in line]
+    assert [part.strip() for part in line.split("│")[1:-1]] == [
+        "ann[b]",
+        "31.5",
+        "38",
+        "why_faster, softmax",
+    ]
+    assert "and 21 more" in said
+    assert "Points so far" not in text([row(1, "right")])
 
 
 def test_what_is_worth_reading_is_said_once_a_student():
