@@ -262,6 +262,10 @@ def test_chromium_asks_nobody_for_anything_and_runs_no_script(graded_course):
             name = f"_grading/feedback/{student}/attention/attention.html"
             page.goto((graded_course.folder / name).as_uri())
             assert "points" in page.inner_text("h4")
+            page.set_viewport_size({"width": 360, "height": 800})
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360
+            cut = "all => all.filter(e => e.scrollHeight > e.clientHeight + 1).length"
+            assert page.eval_on_selector_all("div.panel-heading", cut) == 0, "a heading is cut off"
         browser.close()
     assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
     assert dialogs == []

@@ -69,11 +69,15 @@ def test_the_page_shows_names_and_points_and_what_waits():
     assert "Test cell" not in page and "Grade cell" not in page
     assert '<a href="#softmax-check">1 · Softmax</a> (3 of 3 points)' in page
     assert "2 · &lt;i&gt;Rotary&lt;/i&gt;</a> (0.5 of 4 points)" in page
-    assert '<a href="#why-answer">3 · Why?</a> (0 of 2 points, waits for a person)' in page
+    assert '<a href="#why-answer">3 · Why?</a> (2 points, waits for a person)' in page
     assert '<span class="nbgrader-label">1 · Softmax</span>' in page
-    assert "0 of 2 points, waits for a person <a" in page
+    assert "\n      2 points, waits for a person <a" in page
     assert "<h4>attention (3.5 of 9 points; 1 part still to be graded by a person)</h4>" in page
     assert "<p>Score: 0.0 / 2.0</p>" in page, "what a student wrote stays"
+
+
+def test_points_that_were_given_are_shown_though_the_cell_waits_again():
+    assert "(0.5 of 4 points, waits for a person)" in named(PAGE, TITLES, {"rotary-check"})
 
 
 def test_nothing_is_said_to_wait_once_it_is_graded():

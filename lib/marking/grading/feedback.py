@@ -45,7 +45,14 @@ SCRIPT = re.compile(r"<script\b.*?</script\s*>", re.DOTALL | re.IGNORECASE)
 ALIGNED = (  # what browsers no longer read from the attribute itself
     '<style type="text/css">mtd[columnalign=left] { text-align: left }\n'
     "mtd[columnalign=right] { text-align: right }\n"
-    "pre { white-space: pre-wrap !important; overflow-wrap: anywhere }</style>"
+    "pre { white-space: pre-wrap !important; overflow-wrap: anywhere }\n"
+    # nbgrader's headings are one line high, and its lists number what has a number already
+    "div.nbgrader_cell .panel-heading { height: auto !important; overflow: hidden }\n"
+    "#toc ol { list-style: none; padding-left: 0 }\n"
+    "@media (max-width: 600px) { body .container, body .panel-body, body #notebook-container, "
+    "body div.cell { padding-left: 3px; padding-right: 3px; margin-left: 0; margin-right: 0 } "
+    "body h1 { font-size: 26px } body h2 { font-size: 22px } "
+    "body .rendered_html { overflow-wrap: anywhere } }</style>"
 )
 LINK = re.compile(r"<link\b[^>]*>", re.IGNORECASE)
 STYLE = re.compile(r"(<style\b[^>]*>)(.*?)(</style\s*>)", re.DOTALL | re.IGNORECASE)

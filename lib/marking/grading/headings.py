@@ -55,7 +55,10 @@ def named(page: str, titles: dict[str, str], waits: set[str]) -> str:
         title, cell_id = html.escape(title), re.escape(cell)
 
         def score(found: re.Match, cell=cell) -> str:
-            points = f"{float(found[1]):g} of {float(found[2]):g} points"
+            given, most = float(found[1]), float(found[2])
+            if cell in waits and not given:
+                return f"{most:g} points, waits for a person"
+            points = f"{given:g} of {most:g} points"
             return f"{points}, waits for a person" if cell in waits else points
 
         def line(found: re.Match, title=title, score=score) -> str:
