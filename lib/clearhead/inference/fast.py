@@ -48,12 +48,13 @@ from .static_step import StaticSteps
 class FastDecoder:
     """The weights of `model`, copied and fused, with `prefill` and `decode_step` of its own.
 
-    `static` decodes by `static_step` (the default on CUDA), whose code `backend` of `torch.compile`
-    translates: "inductor" on CUDA where Triton is installed, otherwise none. Raises `TypeError`
-    for a model with layers other than plain ones, such as adapters that are not merged.
+    `static` decodes by `static_step` (the default on CUDA), which a `backend` of `torch.compile`
+    translates first; "auto" is "inductor" on CUDA where Triton is installed, otherwise None, which
+    translates nothing. Raises `TypeError` for a model with layers other than plain ones, such as
+    adapters that are not merged.
     """
 
-    def __init__(self, model: Decoder, *, static: bool | None = None, backend: str | None = None):
+    def __init__(self, model: Decoder, *, static: bool | None = None, backend: str | None = "auto"):
         self.config, self.embedding = model.config, model.embedding
         self.fused = fuse(model)
         device = self.fused.embedding.device

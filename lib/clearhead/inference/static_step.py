@@ -70,10 +70,10 @@ def static_step(
 class StaticSteps:
     """The static steps of one model: one a cache, number of slots and window, made when needed."""
 
-    def __init__(self, fused: Fused, backend: str | None = None):
+    def __init__(self, fused: Fused, backend: str | None):
         on_gpu = fused.embedding.device.type == "cuda"
-        if backend is None and on_gpu and importlib.util.find_spec("triton"):
-            backend = "inductor"
+        if backend == "auto":
+            backend = "inductor" if on_gpu and importlib.util.find_spec("triton") else None
         self.fused, self.backend, self.record = fused, backend, on_gpu
         self._made: WeakKeyDictionary[StaticCache, dict] = WeakKeyDictionary()
 

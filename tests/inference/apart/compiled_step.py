@@ -39,3 +39,15 @@ def test_inductors_code_writes_the_tokens_of_the_plain_path():
     fast = FastDecoder(model, static=True, backend="inductor")
     ids, pads = left_pad(prompts(7, 2))
     assert torch.equal(generate(fast, ids, N, pads=pads), generate(model, ids, N, pads=pads))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_inductors_code_recorded_as_a_graph_writes_the_tokens_of_the_plain_path(family):
+    pytest.importorskip("triton")
+    model = sharp_model(family, torch.float32).cuda()
+    ids, pads = left_pad(prompts(7, 2, 5, 1), device="cuda")
+    want = generate(model, ids, 24, pads=pads)
+    assert torch.equal(generate(FastDecoder(model), ids, 24, pads=pads), want)
+    assert torch.equal(generate(FastDecoder(model), ids[:1], 24), want[:1])
