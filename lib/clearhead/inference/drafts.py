@@ -47,7 +47,8 @@ class NgramDraft:
     """Look the last words up in the text so far, and propose what followed them the last time.
 
     It looks for the last `longest` tokens first, then for fewer, down to `shortest`; when none of
-    them stood there before, it proposes nothing.
+    them stood there before, it proposes nothing. What it copies it takes to go on as it did: a text
+    of one period is proposed for as long as is asked.
     """
 
     def __init__(self, vocab_size: int, *, longest: int = 3, shortest: int = 1):
@@ -65,7 +66,8 @@ class NgramDraft:
             same = (windows[:-1] == windows[-1]).all(dim=1).nonzero()
             if len(same):
                 after = int(same[-1]) + size
-                found = text[after : after + n]
+                again = torch.arange(n, device=text.device) % (len(text) - after)
+                found = text[after + again]  # at the end of the text, go round
                 break
         certain = nn.functional.one_hot(found.long(), self.vocab_size)
         return found, certain.to(torch.float32)
