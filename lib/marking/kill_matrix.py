@@ -2,11 +2,13 @@
 
 For each exercise, over many seeds and in float32 and float64, each mistake is run as if a learner
 had written it. It must fail, and the diagnosis must give its own name; each alternative must pass.
-The last column is a margin: the gap of the hardest mistake, in units of the tolerance.
+A mistake must fail the same situations with every seed, or it would earn one submission more than
+another. The last column is a margin: the gap of the hardest mistake, in units of the tolerance.
 """
 
 import importlib.util
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -36,6 +38,13 @@ class Row:
     taken_for: set[str] = field(default_factory=set)
     margin: float = float("inf")  # smallest error of a rejection, in tolerances
     complaint: str = ""
+    failed: dict[int, set[str]] = field(default_factory=dict)  # seed → situations, in any dtype
+
+    @property
+    def varying(self) -> dict[str, int]:
+        """Situations that fail with some seeds and pass with others; with how many they fail."""
+        counts = Counter(situation for failed in self.failed.values() for situation in failed)
+        return {name: n for name, n in counts.items() if n < len(self.failed)}
 
     @property
     def good(self) -> bool:
@@ -66,6 +75,12 @@ class Matrix:
                     f"{row.exercise}: the {row.kind} {row.id!r} was {verdict} "
                     f"({row.runs - row.right} of {row.runs} runs)"
                 )
+            if not row.id.startswith("also:"):
+                found += [
+                    f"{row.exercise}: the mistake {row.id!r} fails {situation!r} with {n} of "
+                    f"{len(row.failed)} seeds, so it does not always earn the same points"
+                    for situation, n in row.varying.items()
+                ]
         for exercise in self.exercises:
             for kind, least in (("mistake", LEAST_MISTAKES), ("alternative", LEAST_ALTERNATIVES)):
                 n = len(self.of(exercise.id, kind))
@@ -95,7 +110,11 @@ def _rows(exercise: Exercise, seeds: int, seconds: float) -> list[Row]:
             }
             run = _run_once(exercise, cases, runs)
             for mistake in exercise.mistakes:
-                _score_mistake(rows[mistake.id], exercise, cases, runs[mistake.id], run)
+                row, outcomes = rows[mistake.id], runs[mistake.id]
+                _score_mistake(row, exercise, cases, outcomes, run)
+                pairs = zip(cases, outcomes, strict=True)
+                failed = {case.situation for case, outcome in pairs if not outcome.ok}
+                row.failed[seed] = row.failed.get(seed, set()) | failed
             for name, function in right:
                 outcomes = run_suite(exercise, function, cases, seconds=seconds)
                 row = others[name]

@@ -42,7 +42,7 @@ def one_token(draw):
 
 def four_bytes(draw):
     T, S = draw.sizes(2, 3, 30)
-    return _inputs(draw, T, S, group=2, bytes_per_value=draw.choice(1, 4, 8))
+    return _inputs(draw, T, S, group=2, bytes_per_value=draw.choice(4, 8))
 
 
 def causal_prompt(draw):

@@ -9,7 +9,7 @@ from clearhead.attention import grouped_query as reference
 from marking.exercise import Exercise, Mistake
 from marking.exercises.attention import _attend as parts
 from marking.exercises.attention._attend import attend
-from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
+from marking.exercises.attention._masks import low_scores, one_unlikely, some_allowed, some_empty
 from marking.exercises.attention._shared import SCALE, shared
 
 # --- situations ------------------------------------------------------------------------------
@@ -18,6 +18,7 @@ from marking.exercises.attention._shared import SCALE, shared
 def _qkv(draw, K: int, group: int, *, B: int | None = None, scale: float = 1.0):
     B = draw.size(1, 2) if B is None else B
     T, S, D, Dv = draw.sizes(4, 2, 6)
+    T, S = (S, T) if S == 2 else (T, S)  # a mask leaves two keys of three
     if draw.level is not None:  # a pencil does not need them all different
         T, D, Dv = (draw.size(2, 6, small=1) for _ in range(3))
         S = draw.size(2, 6)
@@ -55,18 +56,18 @@ def one_each(draw):
 
 
 def shared_mask(draw):
-    inputs = _qkv(draw, 2, draw.size(2, 3))
+    inputs = low_scores(draw, _qkv(draw, 2, draw.size(3, 4, small=2)))
     return inputs | {"mask": some_allowed(draw, *_TS(inputs))}
 
 
 def mask_by_head(draw):
     B = draw.size(2, 3, small=1)
-    inputs = _qkv(draw, 2, draw.size(2, 3), B=B)
+    inputs = low_scores(draw, _qkv(draw, 2, draw.size(3, 4, small=2), B=B))
     return inputs | {"mask": some_allowed(draw, B, inputs["q"].shape[1], *_TS(inputs))}
 
 
 def empty_row(draw):
-    inputs = _qkv(draw, 2, draw.size(2, 3))
+    inputs = low_scores(draw, _qkv(draw, 2, draw.size(3, 4, small=2)))
     return inputs | {"mask": some_empty(draw, *_TS(inputs))}
 
 
@@ -87,7 +88,7 @@ def widely_spread(draw):
 
 def transposed_views(draw):
     """(B, T, H, D) with the axes swapped: the memory is not in the order of the axes."""
-    inputs = _qkv(draw, 2, 3, B=2)
+    inputs = low_scores(draw, _qkv(draw, 2, 3, B=2))
     for name in ("q", "k", "v"):
         inputs[name] = inputs[name].transpose(1, 2).contiguous().transpose(1, 2)
     return inputs | {"mask": some_allowed(draw, *_TS(inputs))}

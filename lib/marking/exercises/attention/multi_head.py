@@ -17,15 +17,17 @@ from marking.exercises.attention._shared import SCALE, shared
 
 def _inputs(draw, *, heads=None, same_size=False, square=False, scale=1.0, B=None):
     """Widths that all differ, unless `square`; with `same_size` a value head is as wide as a key.
+    C // H is no head's size unless `square`, and there are never as many tokens as heads.
 
     The weights are scaled so that scores have a standard deviation near `scale`².
     """
     H = draw.size(2, 3) if heads is None else heads
     B = draw.size(2, 3, small=1) if B is None else B
     T = draw.size(3, 5, small=2)
+    T += T == H
     D, Dv = draw.sizes(2, 2, 4, small=1)
     Dv = D if same_size or square else Dv
-    C = H * D if square else H * D + draw.size(1, 3)
+    C = H * D if square else H * (D + 1) + draw.size(0, 2)
     Cout = C if square else H * Dv + draw.size(1, 3)
     root = math.sqrt(C)
     return {

@@ -11,8 +11,30 @@ from marking.exercise import Exercise, Mistake
 
 
 def _sizes(draw):
-    """T, S, Dv, all different."""
-    return draw.sizes(3, 1, 6)
+    """T, S, Dv, all different, and three keys at least."""
+    T, S, Dv = draw.sizes(3, 2, 6, small=1)
+    return (S, T, Dv) if S == 2 else (T, S, Dv)
+
+
+def _rising(draw, m, scores):
+    """The scores moved so that in each row the best lies above m, and the next one below it."""
+    if draw.level is None:
+        scores[..., draw.size(0, scores.shape[-1] - 1)] = scores.amax(-1) + 1.0
+        scores = scores + (m - scores.amax(-1) + draw.number(0.5, 2.0))[..., None]
+    return scores
+
+
+def _up_and_down(draw, m, scores):
+    """The scores with two of the row that has the largest m raised above it, one apart, and those
+    of another row pressed below its m: a block that rescales, and one that does not."""
+    if draw.level is None:
+        T, S = scores.shape
+        up, key = int(m.argmax()), draw.size(0, S - 1)
+        scores[up, key] = max(m[up], scores[up].max()) + 1.0
+        scores[up, key - 1] = scores[up, key] - 1.0
+        down = (up + draw.size(1, T - 1)) % T
+        scores[down] = m[down] - 1.0 - scores[down].abs()
+    return scores
 
 
 def _start(draw, T, Dv):
@@ -39,27 +61,37 @@ def first_block(draw):
 
 def larger_scores(draw):
     T, S, Dv = _sizes(draw)
-    return _inputs(_seen(draw, T, Dv), draw.normal(T, S) + 3.0, draw.normal(S, Dv))
+    state = _seen(draw, T, Dv)
+    return _inputs(state, _rising(draw, state[0], draw.normal(T, S) + 3.0), draw.normal(S, Dv))
 
 
 def smaller_scores(draw):
+    """No score reaches the smallest m of all."""
     T, S, Dv = _sizes(draw)
-    return _inputs(_seen(draw, T, Dv, 2.0), draw.normal(T, S) - 1.0, draw.normal(S, Dv))
+    state, scores = _seen(draw, T, Dv, 2.0), draw.normal(T, S) - 1.0
+    scores -= (scores.max() - state[0].min() + 0.5).clamp(min=0.0)
+    return _inputs(state, scores, draw.normal(S, Dv))
 
 
 def some_masked(draw):
-    T, Dv, S = draw.sizes(3, 2, 6)
-    scores = draw.normal(T, S)
-    scores[:, draw.size(0, S - 1)] = -math.inf
-    return _inputs(_seen(draw, T, Dv), scores, draw.normal(S, Dv))
+    T, S, Dv = draw.sizes(3, 2, 6)
+    T, S = (S, T) if S == 2 else (T, S)
+    state = _seen(draw, T, Dv)
+    scores = _up_and_down(draw, state[0], draw.normal(T, S - 1))
+    key = draw.size(0, S - 1)
+    hidden = torch.full_like(scores[:, :1], -math.inf)
+    scores = torch.cat((scores[:, :key], hidden, scores[:, key:]), dim=1)
+    return _inputs(state, scores, draw.normal(S, Dv))
 
 
 def row_masked(draw):
-    """A row that sees no key of this block, and has seen some before."""
+    """A row that sees no key of this block, and has seen some before; never that of the largest
+    m. The others rise."""
     T, S, Dv = _sizes(draw)
-    scores = draw.normal(T, S)
-    scores[draw.size(0, T - 1)] = -math.inf
-    return _inputs(_seen(draw, T, Dv), scores, draw.normal(S, Dv))
+    state = _seen(draw, T, Dv)
+    scores = _rising(draw, state[0], draw.normal(T, S))
+    scores[(int(state[0].argmax()) + draw.size(min(1, T - 1), T - 1)) % T] = -math.inf
+    return _inputs(state, scores, draw.normal(S, Dv))
 
 
 def row_still_empty(draw):
@@ -71,18 +103,20 @@ def row_still_empty(draw):
 
 def wide_spread(draw):
     T, S, Dv = _sizes(draw)
-    scores = draw.normal(T, S, scale=50.0)
-    return _inputs(_seen(draw, T, Dv), scores, draw.normal(S, Dv))
+    state = _seen(draw, T, Dv)
+    scores = _up_and_down(draw, state[0], draw.normal(T, S, scale=50.0))
+    return _inputs(state, scores, draw.normal(S, Dv))
 
 
 def rows_far_apart(draw):
     """One row of the block lies around 1,000, the others around −1,000; so do their states."""
-    T, S, Dv = draw.size(2, 5), draw.size(1, 4), draw.size(1, 4)
+    T, S, Dv = _sizes(draw)
     offset = torch.full((T,), -1024.0)
     offset[draw.size(0, T - 1)] = 1024.0
     m, l, acc = _seen(draw, T, Dv)  # noqa: E741
-    offset = offset.to(m.dtype)
-    return _inputs((m + offset, l, acc), draw.normal(T, S) + offset[:, None], draw.normal(S, Dv))
+    m, scores = (x + offset.to(m.dtype)[:, None] for x in (m[:, None], draw.normal(T, S)))
+    scores = _up_and_down(draw, m[:, 0], scores)
+    return _inputs((m[:, 0], l, acc), scores, draw.normal(S, Dv))
 
 
 def several_heads(draw):
@@ -90,7 +124,8 @@ def several_heads(draw):
     H, (T, S, Dv) = draw.size(2, 3), _sizes(draw)
     states = [_seen(draw, T, Dv) for _ in range(H)]
     state = tuple(torch.stack(part) for part in zip(*states, strict=True))
-    return _inputs(state, draw.normal(H, T, S) + 1.0, draw.normal(H, Dv, S).mT)
+    scores = [_up_and_down(draw, m, draw.normal(T, S) + 1.0) for m, _, _ in states]
+    return _inputs(state, torch.stack(scores), draw.normal(H, Dv, S).mT)
 
 
 # --- mistakes, written as people write them --------------------------------------------------

@@ -16,9 +16,21 @@ def reference(x, positions, theta):
 # --- situations ------------------------------------------------------------------------------
 
 
-def _shape(draw, *, least_tokens=2):
-    B, H, T = draw.size(1, 3), draw.size(1, 3), draw.size(least_tokens, 6)
-    return B, H, T, 2 * draw.size(2, 5)
+def _shape(draw):
+    """Two rows at least, and never as many heads as rows, so that neither passes for the other."""
+    B, H = draw.size(2, 3, small=1), draw.size(1, 2)
+    H += H >= B and draw.level is None
+    return B, H, draw.size(2, 6), 2 * draw.size(2, 5)
+
+
+def _uneven(draw, B, T, start=0):
+    """Positions that grow by uneven steps, no two rows alike."""
+    return draw.increasing(B, T, start=start) + 5 * torch.arange(B)[:, None]
+
+
+def _any(draw, low, high, B, T):
+    """Positions from low to high · B, no two rows alike."""
+    return draw.integers(low, high, B, T) * B + torch.arange(B)[:, None]
 
 
 def counting_from_zero(draw):
@@ -35,41 +47,43 @@ def gaps(draw):
 
 def rows_differ(draw):
     """As in a batch padded on the left, or sequences that resume at different places."""
-    B, (H, T, D) = draw.size(2, 4), _shape(draw)[1:]
-    positions = draw.increasing(B, T) + 3 * torch.arange(B)[:, None]
-    return {"x": draw.normal(B, H, T, D), "positions": positions, "theta": 10000.0}
+    B, H, T, D = _shape(draw)
+    if draw.level is not None:
+        B = 2
+    x = draw.normal(B, H, T, D)
+    return {"x": x, "positions": _uneven(draw, B, T), "theta": 10000.0}
 
 
 def any_order(draw):
     B, H, T, D = _shape(draw)
     x = draw.normal(B, H, T, D)
-    return {"x": x, "positions": draw.integers(0, 30, B, T), "theta": 10000.0}
+    return {"x": x, "positions": _any(draw, 0, 12, B, T), "theta": 10000.0}
 
 
 def one_token(draw):
     B, H, _, D = _shape(draw)
     x = draw.normal(B, H, 1, D)
-    return {"x": x, "positions": draw.integers(1, 20, B, 1), "theta": 10000.0}
+    return {"x": x, "positions": _any(draw, 1, 8, B, 1), "theta": 10000.0}
 
 
 def another_theta(draw):
     B, H, T, D = _shape(draw)
-    positions = draw.increasing(B, T)
-    return {"x": draw.normal(B, H, T, D), "positions": positions, "theta": draw.choice(3.0, 50.0)}
+    x = draw.normal(B, H, T, D)
+    return {"x": x, "positions": _uneven(draw, B, T), "theta": draw.choice(3.0, 50.0)}
 
 
 def far_along(draw):
     """Where neighbouring float32 numbers are 0.008 apart, and so would be the angles."""
-    B, T, D = draw.size(1, 2), draw.size(2, 4), 2 * draw.size(12, 20)
+    (B, H), T, D = _shape(draw)[:2], draw.size(2, 4), 2 * draw.size(12, 20)
     positions = draw.integers(90_000, 100_000, B, T)
-    return {"x": draw.normal(B, 2, T, D, scale=3.0), "positions": positions, "theta": 10000.0}
+    return {"x": draw.normal(B, H, T, D, scale=3.0), "positions": positions, "theta": 10000.0}
 
 
 def not_contiguous(draw):
     """x as it comes out of a head split: a transposed view."""
     B, H, T, D = _shape(draw)
     x = draw.normal(B, T, H, D).transpose(1, 2)
-    return {"x": x, "positions": draw.increasing(B, T, start=2), "theta": 10000.0}
+    return {"x": x, "positions": _uneven(draw, B, T, start=2), "theta": 10000.0}
 
 
 # --- mistakes: one change each to `_rotated`, or a function of their own ------------------------

@@ -9,14 +9,16 @@ from clearhead.attention import scaled_dot_product as reference
 from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.attention import _attend as parts
 from marking.exercises.attention._attend import attend
-from marking.exercises.attention._masks import one_unlikely, some_allowed, some_empty
+from marking.exercises.attention._masks import low_scores, one_unlikely, some_allowed, some_empty
 from marking.exercises.attention._shared import BEFORE, EMPTY, FIRST, SCALE, shared
 
 # --- situations ------------------------------------------------------------------------------
 
 
 def _qkv(draw, *leading: int, scale: float = 1.0):
+    """All sizes differ; three keys at least, so that a mask can leave two of them."""
     T, S, D, Dv = draw.sizes(4, 2, 7)
+    T, S = (S, T) if S == 2 else (T, S)
     return {
         "q": draw.normal(*leading, T, D, scale=scale),
         "k": draw.normal(*leading, S, D, scale=scale),
@@ -38,25 +40,25 @@ def no_mask(draw):
 
 
 def two_axes(draw):
-    inputs = _qkv(draw)
+    inputs = low_scores(draw, _qkv(draw))
     return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}
 
 
 def one_mask_for_all(draw):
-    inputs = _qkv(draw, *_leading(draw))
+    inputs = low_scores(draw, _qkv(draw, *_leading(draw)))
     return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}
 
 
 def padding_mask(draw):
     """(B, 1, 1, S): each sequence has its own keys to leave out."""
     B, H = draw.size(2, 3), draw.size(2, 3)
-    inputs = _qkv(draw, B, H)
+    inputs = low_scores(draw, _qkv(draw, B, H))
     return inputs | {"mask": some_allowed(draw, B, 1, 1, inputs["k"].shape[-2])}
 
 
 def empty_row(draw):
     B, H = _leading(draw)
-    inputs = _qkv(draw, B, H)
+    inputs = low_scores(draw, _qkv(draw, B, H))
     return inputs | {"mask": some_empty(draw, B, H, *_mask_shape(inputs))}
 
 
@@ -66,12 +68,20 @@ def nothing_allowed(draw):
 
 
 def widely_spread(draw):
-    return _qkv(draw, *_leading(draw), scale=7.0)
+    """Most scores within ±50; one query scores 100 and 99, above what exp takes in float32."""
+    inputs = _qkv(draw, *_leading(draw), scale=5.0)
+    T, S = _mask_shape(inputs)
+    query, key = draw.size(0, T - 1), draw.size(0, S - 1)
+    q, k = inputs["q"], inputs["k"]
+    q[..., query, :] = 5.0 * q[..., query, :].sign()
+    k[..., key, :] = q[..., query, :] * 4.0 / math.sqrt(q.shape[-1])
+    k[..., key - 1, :] = k[..., key, :] * 0.99
+    return inputs
 
 
 def masked_and_spread(draw):
     """Each query may attend only to a key whose score is about −60."""
-    inputs = _qkv(draw, draw.size(1, 2))
+    inputs = _qkv(draw, draw.size(2, 3, small=1))
     q, k = inputs["q"], inputs["k"]
     q[..., 0] = 8.0
     k[..., 0] = draw.normal(*k.shape[:-1])
@@ -80,13 +90,19 @@ def masked_and_spread(draw):
 
 
 def enormous_scores(draw):
-    return _qkv(draw, draw.size(1, 2), scale=40.0)
+    """Each query's best key is so far ahead that no wrong scale lets another be seen."""
+
+    def far_ahead(inputs):
+        best = (inputs["q"] @ inputs["k"].mT / math.sqrt(inputs["q"].shape[-1])).topk(2).values
+        return bool((best[..., 0] - best[..., 1]).min() > 100)
+
+    return draw.until(lambda: _qkv(draw, draw.size(1, 2), scale=40.0), far_ahead)
 
 
 def transposed_views(draw):
     """(B, T, H, D) with the axes swapped: the memory is not in the order of the axes."""
     B, H = _leading(draw)
-    inputs = _qkv(draw, B, H)
+    inputs = low_scores(draw, _qkv(draw, B, H))
     for name in ("q", "k", "v"):
         inputs[name] = inputs[name].transpose(1, 2).contiguous().transpose(1, 2)
     return inputs | {"mask": some_allowed(draw, *_mask_shape(inputs))}

@@ -26,7 +26,9 @@ def fewer_queries(draw):
 
 
 def one_query(draw):
-    return {"T": 1, "S": draw.size(6, 9), "window": draw.size(2, 4)}
+    """The window does not divide the keys, and is wider than half of itself and one more."""
+    S, window = draw.size(6, 9), draw.size(3, 4)
+    return {"T": 1, "S": S + (S % window == 0), "window": window}
 
 
 def more_queries(draw):
@@ -41,7 +43,7 @@ def window_of_one(draw):
 
 def window_beyond_all(draw):
     n = draw.size(3, 6)
-    return {"T": n, "S": n + draw.size(0, 2), "window": n + draw.size(3, 9)}
+    return {"T": n, "S": n + draw.size(1, 2), "window": n + draw.size(3, 9)}
 
 
 # --- mistakes: one change each to `_mask`, or a function of their own ---------------------------

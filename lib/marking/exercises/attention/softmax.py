@@ -15,9 +15,14 @@ def rows(draw):
     return {"x": draw.normal(n, m), "dim": -1}
 
 
-def another_axis(draw):
+def middle_axis(draw):
     shape = draw.sizes(3, 2, 7)
-    return {"x": draw.normal(*shape), "dim": draw.choice(0, 1, -2, -3)}
+    return {"x": draw.normal(*shape), "dim": draw.choice(1, -2)}
+
+
+def first_axis_asked(draw):
+    shape = draw.sizes(3, 2, 7)
+    return {"x": draw.normal(*shape), "dim": draw.choice(0, -3)}
 
 
 def large_offset(draw):
@@ -34,8 +39,13 @@ def rows_far_apart(draw):
 
 
 def wide_spread(draw):
+    """Two scores of each row, one apart, lie above the rest and above what float32's exp takes."""
     n, m = draw.sizes(2, 2, 9)
-    return {"x": draw.normal(n, m, scale=50.0), "dim": -1}
+    x = draw.normal(n, m, scale=50.0).clamp(max=90.0)
+    first = draw.size(0, m - 1)
+    x[:, first] = 101.0 + draw.integers(0, 30, n).to(x.dtype)
+    x[:, first - 1] = x[:, first] - 1.0
+    return {"x": x, "dim": -1}
 
 
 def some_minus_infinity(draw):
@@ -154,7 +164,8 @@ SOFTMAX = Exercise(
     reference=softmax,
     cases={
         "rows of a matrix": rows,
-        "another axis": another_axis,
+        "a middle axis": middle_axis,
+        "the first axis": first_axis_asked,
         "scores with a large offset": large_offset,
         "rows far apart": rows_far_apart,
         "widely spread scores": wide_spread,

@@ -20,8 +20,8 @@ from marking.exercises.lora._adapter import (
 
 
 def _inputs(draw, which, N, *, T=None, square=False, small_alpha=False):
-    """`which` is a list with the adapter of each row."""
-    I, O, r = layer_sizes(draw, square=square)
+    """`which` is a list with the adapter of each row; the rank is never N."""
+    I, O, r = draw.until(lambda: layer_sizes(draw, square=square), lambda sizes: sizes[2] != N)
     both = [adapter(draw, I, O, r) for _ in range(N)]
     return {
         "x": draw.normal(len(which), draw.size(2, 4, small=1) if T is None else T, I),
@@ -35,8 +35,8 @@ def _inputs(draw, which, N, *, T=None, square=False, small_alpha=False):
 
 def each_its_own(draw):
     """More adapters than rows; no row has the adapter of its own number."""
-    n = draw.size(2, 3, small=2)
-    return _inputs(draw, list(range(n, 0, -1)) if n % 2 == 0 else [1, 2, 3], n + 2)
+    which = draw.choice([3, 2], [3, 2, 1]) if draw.level is None else [2, 0]
+    return _inputs(draw, which, draw.size(4, 5, small=3))
 
 
 def shared_out_of_order(draw):
@@ -46,17 +46,17 @@ def shared_out_of_order(draw):
 
 def some_base_only(draw):
     n = draw.size(2, 4)
-    last = n - 1
-    return _inputs(draw, draw.choice([0, -1, last], [last, -1, 0, -1]), n)
+    return _inputs(draw, [n - 1, -1, 0, *draw.choice([], [-1])], n)
 
 
 def first_row_base_only(draw):
     n = draw.size(2, 4)
-    return _inputs(draw, draw.choice([-1, 1], [-1, 1, 0], [-1, n - 1, -1]), n)
+    return _inputs(draw, [-1, n - 1, 0, *draw.choice([], [-1])], n)
 
 
 def all_base_only(draw):
-    return _inputs(draw, [-1] * draw.size(1, 3), draw.size(1, 3))
+    n = draw.size(2, 3, small=1)
+    return _inputs(draw, [-1] * (n + 1), n)
 
 
 def as_many_of_each(draw):
@@ -66,7 +66,7 @@ def as_many_of_each(draw):
 
 
 def one_adapter(draw):
-    return _inputs(draw, draw.choice([0, -1], [-1, 0, 0], [0, -1, 0]), 1)
+    return _inputs(draw, draw.choice([0, -1, 0], [0, 0, -1], [0, -1, 0, -1]), 1)
 
 
 def one_row(draw):
@@ -77,15 +77,15 @@ def one_row(draw):
 def one_token_a_row(draw):
     """Decoding: each row brings one new token."""
     n = draw.size(2, 4)
-    return _inputs(draw, draw.choice([1, 0], [n - 1, -1, 0], [1, 1, 0]), n, T=1)
+    return _inputs(draw, draw.choice([n - 1, -1, 0, n - 1], [1, -1, 1, 0]), n, T=1)
 
 
 def square_weight(draw):
-    return _inputs(draw, draw.choice([1, 0], [1, -1, 0]), 2, square=True)
+    return _inputs(draw, draw.choice([1, -1, 0], [1, 0, -1]), 2, square=True)
 
 
 def transposed_view(draw):
-    inputs = _inputs(draw, draw.choice([1, 0], [2, 0, 1], [1, -1, 2]), 3)
+    inputs = _inputs(draw, draw.choice([2, -1, 0], [2, 0, -1], [1, -1, 0]), 3)
     return inputs | {"x": inputs["x"].transpose(0, 1).contiguous().transpose(0, 1)}
 
 

@@ -26,12 +26,18 @@ def reference(x, weight, bias, A, B, alpha):
 
 
 def _inputs(draw, *lead, sizes=None, alpha=alpha_above):
+    """Somewhere A x is negative, so that a function put between A and B shows."""
     I, O, R = sizes or layer_sizes(draw)
+    factors = adapter(draw, I, O, R)
+
+    def negative(x):
+        return bool((x @ factors["A"].T).min() < -0.1)
+
     return {
-        "x": draw.normal(*lead, I),
+        "x": draw.until(lambda: draw.normal(*lead, I), negative),
         "weight": draw.normal(O, I, scale=1 / math.sqrt(I)),
         "bias": draw.normal(O),
-        **adapter(draw, I, O, R),
+        **factors,
         "alpha": alpha(draw, R),
     }
 

@@ -19,17 +19,22 @@ def _noise(draw, R, I):
     return values.to(draw.dtype)
 
 
+def _sizes(draw, n):
+    """R, and sizes above it that are all different; none is R², so that 1/R is not 1/√I."""
+    return draw.until(lambda: sorted(draw.sizes(n, 2, 9)), lambda sizes: sizes[0] ** 2 not in sizes)
+
+
 def _inputs(draw, R, I, O):
     return {"noise": _noise(draw, R, I), "out_features": O}
 
 
 def sizes_differ(draw):
-    R, I, O = sorted(draw.sizes(3, 2, 9))
+    R, I, O = _sizes(draw, 3)
     return _inputs(draw, R, *draw.choice((I, O), (O, I)))
 
 
 def as_many_out_as_in(draw):
-    R, I = sorted(draw.sizes(2, 2, 9))
+    R, I = _sizes(draw, 2)
     return _inputs(draw, R, I, I)
 
 
@@ -39,7 +44,7 @@ def rank_one(draw):
 
 
 def many_inputs(draw):
-    return _inputs(draw, draw.size(2, 4), draw.size(40, 90, small=4), draw.size(4, 9))
+    return _inputs(draw, draw.size(2, 4), draw.size(40, 90, small=4), draw.size(5, 9, small=4))
 
 
 def as_large_as_the_layer(draw):

@@ -28,22 +28,65 @@ def _settled(values, code, block_size):
     return torch.cat(moved)
 
 
+def _telling(values, code, block_size) -> bool:
+    """Do these values show every mistake that values can show?
+
+    A block's largest is negative, and nothing in it comes near as far above zero; some values are
+    nearest to the level above them, some to that below; evenly spaced levels would give others; and
+    the blocks are not the columns of a matrix.
+    """
+    blocks = [block / block.abs().max() for block in values.split(block_size) if block.any()]
+    scaled = torch.cat(blocks)
+    if block_size == 1:
+        return bool((scaled < 0).any() and (scaled > 0).any())
+    index = _nearest(scaled, code)
+    gap = code[index] - scaled
+    even = ((scaled + 1) / 2 * (len(code) - 1)).round().long()
+    evenly_spaced = bool(code.diff().diff().abs().max() < 1e-6)
+    columns = F.pad(values, (0, -len(values) % block_size)).view(block_size, -1).abs().amax(0)
+    largest = torch.stack([block.abs().max() for block in values.split(block_size)])
+    return (
+        any(block.min() == -1 and block.max() < 0.6 for block in blocks)
+        and bool((gap > 0.01).any() and (gap < -0.01).any())
+        and (evenly_spaced or not torch.equal(even, index))
+        and (len(values) < block_size or not torch.equal(columns, largest))
+    )
+
+
 def _inputs(draw, N, block_size, *, code=CODE, change=lambda values: values):
     """`change` alters the values before those that stand halfway are moved."""
     code = torch.tensor(code, dtype=torch.float64).to(draw.dtype)
-    values = change(draw.normal(N, scale=0.05 if draw.level is None else 1.0))
-    return {"values": _settled(values, code, block_size), "code": code, "block_size": block_size}
+
+    def make():
+        values = change(draw.normal(N, scale=0.05 if draw.level is None else 1.0))
+        return _settled(values, code, block_size)
+
+    values = draw.until(make, lambda values: _telling(values, code, block_size))
+    return {"values": values, "code": code, "block_size": block_size}
+
+
+def _sizes(draw, blocks, block_size, rest=None):
+    """N and a block's size: so many blocks and a rest. Cut into as many blocks as one has values,
+    N gives another number of them."""
+
+    def make():
+        size = draw.size(*block_size, small=3)
+        more = 0 if rest is None else draw.size(rest, size - 1)
+        return draw.size(*blocks, small=min(2, blocks[0])) * size + more, size
+
+    def other_number(sizes):
+        N, size = sizes
+        return -(-N // -(-N // size)) != -(-N // size)
+
+    return draw.until(make, other_number)
 
 
 def whole_blocks(draw):
-    block_size = draw.size(4, 9, small=3)
-    return _inputs(draw, draw.size(3, 5, small=2) * block_size, block_size)
+    return _inputs(draw, *_sizes(draw, (3, 5), (4, 9)))
 
 
 def short_last_block(draw):
-    block_size = draw.size(5, 9, small=3)
-    N = draw.size(2, 4, small=1) * block_size + draw.size(2, block_size - 1)
-    return _inputs(draw, N, block_size)
+    return _inputs(draw, *_sizes(draw, (2, 4) if draw.level is None else (1, 4), (5, 9), rest=2))
 
 
 def one_short_block(draw):
@@ -62,18 +105,20 @@ def block_of_zeros(draw):
 
 
 def all_zeros(draw):
-    return _inputs(draw, draw.size(3, 8, small=2), 3, change=torch.zeros_like)
+    N, block_size = _sizes(draw, (1, 3), (3, 4), rest=2)
+    code = torch.tensor(CODE, dtype=torch.float64).to(draw.dtype)
+    return {"values": torch.zeros(N, dtype=draw.dtype), "code": code, "block_size": block_size}
 
 
 def largest_is_negative(draw):
-    block_size = draw.size(4, 7, small=3)
+    N, block_size = _sizes(draw, (2, 4), (4, 7))
 
     def turned(values):
         blocks = values.view(-1, block_size)
         largest = blocks.gather(1, blocks.abs().argmax(dim=1, keepdim=True))
         return (-blocks * largest.sign()).flatten()
 
-    return _inputs(draw, draw.size(2, 4) * block_size, block_size, change=turned)
+    return _inputs(draw, N, block_size, change=turned)
 
 
 def blocks_far_apart(draw):
@@ -85,22 +130,19 @@ def blocks_far_apart(draw):
 
 
 def large_values(draw):
-    block_size = draw.size(4, 7, small=3)
-    N = draw.size(2, 3) * block_size + 2
+    N, block_size = _sizes(draw, (2, 3), (4, 7), rest=2)
     return _inputs(draw, N, block_size, change=lambda values: 700.0 * values)
 
 
 def whole_number_code(draw):
     """The fifteen levels −7/7 to 7/7, evenly spaced."""
-    block_size = draw.size(4, 7, small=3)
     levels = tuple(k / 7 for k in range(-7, 8))
-    return _inputs(draw, draw.size(2, 3) * block_size, block_size, code=levels)
+    return _inputs(draw, *_sizes(draw, (2, 3), (4, 7)), code=levels)
 
 
 def short_code(draw):
-    block_size = draw.size(4, 7, small=3)
-    N = draw.size(2, 3, small=1) * block_size + 2
-    return _inputs(draw, N, block_size, code=SHORT_CODE)
+    sizes = _sizes(draw, (2, 3) if draw.level is None else (1, 3), (4, 7), rest=2)
+    return _inputs(draw, *sizes, code=SHORT_CODE)
 
 
 def blocks_of_one(draw):

@@ -20,6 +20,11 @@ def _inputs(alpha, r, rank_stabilized=False):
     return {"alpha": alpha, "r": r, "rank_stabilized": rank_stabilized}
 
 
+def _no_square(draw, low, high):
+    """A rank whose root is no whole number."""
+    return draw.until(lambda: draw.size(low, high), lambda r: math.isqrt(r) ** 2 != r)
+
+
 def twice_the_rank(draw):
     """The habit of most configurations: the scale is 2 at every rank."""
     r = draw.size(3, 64)
@@ -42,13 +47,12 @@ def a_fraction(draw):
 
 
 def stabilised(draw):
-    r = draw.size(3, 64)
-    return _inputs(draw.size(65, 99), r, True)
+    return _inputs(draw.size(65, 99), _no_square(draw, 3, 64), True)
 
 
 def stabilised_equal(draw):
     """Where α/r would be 1."""
-    r = draw.size(2, 64)
+    r = _no_square(draw, 2, 64)
     return _inputs(r, r, True)
 
 
@@ -58,7 +62,7 @@ def stabilised_fraction(draw):
 
 
 def rank_one(draw):
-    return _inputs(draw.size(2, 32), 1, draw.choice(True, False))
+    return _inputs(draw.size(2, 32), 1, True)
 
 
 # --- mistakes: one change each to `_scale` ------------------------------------------------------

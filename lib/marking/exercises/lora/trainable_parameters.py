@@ -9,7 +9,7 @@ from marking.exercise import Exercise, Mistake
 
 
 def _size(draw, unlike=()):
-    sizes = range(6, 40) if draw.level is None else range(4, 8)
+    sizes = range(11, 40) if draw.level is None else range(4, 8)
     return draw.choice(*(n for n in sizes if n not in unlike))
 
 
@@ -26,19 +26,30 @@ def _oblong(draw):
     return O, _size(draw, unlike=(O,))
 
 
+def _telling(shapes) -> bool:
+    """No count of these shapes is that of squares, or of one of them many times over."""
+    O, I = (sum(sizes) for sizes in zip(*shapes, strict=True))
+    return O != I and all(len(shapes) * sum(shape) != O + I for shape in shapes)
+
+
 def one_matrix(draw):
     return {"layers": 1, "shapes": [_oblong(draw)], "r": _rank(draw)}
 
 
 def rank_one(draw):
-    return {"layers": _layers(draw), "shapes": [_oblong(draw), _oblong(draw)], "r": 1}
+    shapes = draw.until(lambda: [_oblong(draw), _oblong(draw)], _telling)
+    return {"layers": _layers(draw), "shapes": shapes, "r": 1}
 
 
 def attention_and_mlp(draw):
     """Square and oblong matrices, some of one shape, as in a decoder with fewer key heads."""
-    C = _size(draw)
-    K, F = _size(draw, unlike=(C,)), _size(draw, unlike=(C,))
-    shapes = [(C, C), (K, C), (K, C), (C, C), (F, C), (F, C), (C, F)]
+
+    def make():
+        C = _size(draw)
+        K, F = _size(draw, unlike=(C,)), _size(draw, unlike=(C,))
+        return [(C, C), (K, C), (K, C), (C, C), (F, C), (F, C), (C, F)]
+
+    shapes = draw.until(make, _telling)
     return {"layers": _layers(draw), "shapes": shapes, "r": _rank(draw)}
 
 
@@ -51,12 +62,13 @@ def query_and_value(draw):
 def gpt_3(draw):
     layers = 96 if draw.level is None else 2
     C = 12288 if draw.level is None else 8
-    shapes = [(C, C)] * draw.choice(1, 2, 3, 4)
-    return {"layers": layers, "shapes": shapes, "r": draw.choice(1, 2, 4, 8)}
+    shapes = [(C, C)] * draw.choice(2, 3, 4)
+    return {"layers": layers, "shapes": shapes, "r": draw.choice(2, 4, 8)}
 
 
 def one_layer(draw):
-    return {"layers": 1, "shapes": [_oblong(draw) for _ in range(3)], "r": _rank(draw)}
+    shapes = draw.until(lambda: [_oblong(draw) for _ in range(3)], _telling)
+    return {"layers": 1, "shapes": shapes, "r": _rank(draw)}
 
 
 # --- mistakes: one change each to `_count` ------------------------------------------------------
