@@ -66,6 +66,7 @@ def test_who_waits_stops_at_the_first_that_gets_nothing():
     waiting = [("a", 3, 0), ("b", 9, 0), ("c", 1, 0)]
     assert plan([], waiting, free=9, budget=5) == ([("a", 3), ("b", 2)], [])
     assert plan([], waiting, free=1, budget=50) == ([("a", 3)], [])
+    assert plan([], [("a", 3, 0), ("b", 6, 2)], free=0) == ([], [])  # b has slots, and waits
     assert plan([], [], free=1) == ([], [])
 
 

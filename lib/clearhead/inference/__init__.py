@@ -30,6 +30,7 @@ from .live import LiveEngine, LiveStatic
 from .measure import measure_roof
 from .packed import packed_forward
 from .paged import blocks_for, gather_row_by_row, paged_gather
+from .paged_batch import PagedBatch
 from .paged_cache import PagedCache, PagedSequence
 from .phases import decode_step, forward_cached, prefill
 from .planner import Planner
@@ -76,6 +77,7 @@ __all__ = [
     "ModelDraft",
     "NgramDraft",
     "Operation",
+    "PagedBatch",
     "PagedCache",
     "PagedSequence",
     "PhaseFlops",
