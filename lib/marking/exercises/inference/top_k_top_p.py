@@ -471,6 +471,25 @@ TOP_K_TOP_P = Exercise(
             ALLOWED,
         ),
         Mistake(
+            "temperature-ignored",
+            temperature_ignored,
+            "the temperature is not used; divide the logits by it.",
+            WARM,
+        ),
+        Mistake(
+            "temperature-multiplies",
+            temperature_multiplies,
+            "the logits are multiplied by the temperature; divide, so that a low one sharpens.",
+            WARM,
+        ),
+        Mistake(
+            "temperature-squared",
+            temperature_twice,
+            "the logits are divided by the temperature twice (or by its root); once is enough.",
+            WARM,
+            also=(temperature_rooted,),
+        ),
+        Mistake(
             "temperature-last",
             temperature_last,
             "which tokens stay is decided on logits without the temperature, and it changes only "
@@ -490,25 +509,6 @@ TOP_K_TOP_P = Exercise(
             "top-p adds up the shares of all tokens; it comes after top-k, and adds up shares of "
             "those that top-k has kept, renormalised.",
             ORDER,
-        ),
-        Mistake(
-            "temperature-ignored",
-            temperature_ignored,
-            "the temperature is not used; divide the logits by it.",
-            WARM,
-        ),
-        Mistake(
-            "temperature-multiplies",
-            temperature_multiplies,
-            "the logits are multiplied by the temperature; divide, so that a low one sharpens.",
-            WARM,
-        ),
-        Mistake(
-            "temperature-squared",
-            temperature_twice,
-            "the logits are divided by the temperature twice (or by its root); once is enough.",
-            WARM,
-            also=(temperature_rooted,),
         ),
         Mistake(
             "not-renormalised",
