@@ -17,14 +17,16 @@ from functools import cache
 from marking.compare import compare
 from marking.diagnosis import DTYPES
 from marking.exercise import Case, Exercise, suite
-from marking.grading import forbidden, wire
+from marking.grading import earlier, forbidden, wire
 from marking.grading.ready import ready
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 from marking.grading.seed import STATUSES, VERSION, seed_for
-from marking.grading.verdict import Result, printable, verdict
+from marking.grading.verdict import Result, after_another, printable, verdict
 from marking.outcome import Outcome
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
+
+SETTLED = ("right", "forbidden", "needs a look", "our fault")  # whatever else the answer calls
 
 
 def hidden_cases(exercise: Exercise, seed: str) -> list[Case]:
@@ -48,14 +50,25 @@ def judge(
     """Run the cells in a fresh child and put the hidden cases to the exercise's function.
 
     A submission during which the container itself is killed is judged once more; twice is for a
-    person to look at.
+    person to look at. So is an answer that is not right and calls another one that is not.
     """
     cells = [forbidden.without_magics(cell) for cell in cells]
+    limits = (cells_seconds, case_seconds, total_seconds)
+    result = _judge_alone(container, exercise, cells, seed, limits)
+    if result.status in SETTLED:
+        return result
+    for other in earlier.called(exercise, cells):
+        found = _judge_alone(container, other, cells, f"{seed}|{other.id}", limits)
+        if found.status not in ("right", "our fault", "needs a look"):
+            return after_another(result, found)
+    return result
+
+
+def _judge_alone(container, exercise, cells: list[str], seed: str, limits) -> Result:
     smells = forbidden.smells(cells)
     if called := forbidden.call(exercise, cells):
         return Result(exercise.id, "forbidden", 0.0, called, smells=smells)
     cases = hidden_cases(exercise, seed)
-    limits = (cells_seconds, case_seconds, total_seconds)
     try:
         for _ in range(2):
             result = _judge_once(container, exercise, cells, cases, limits)

@@ -1,7 +1,7 @@
 """What a submission's answer is worth: from the outcomes of its cases to a score and a sentence."""
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 
@@ -13,6 +13,8 @@ _STATUS_OF = {
     "died": "crashed",
     "raised": "crashed",
 }
+
+PASSED = "checks passed. "
 
 # What is wrong with an answer, in words that hold no hidden value.
 WRONG = {
@@ -32,8 +34,9 @@ class Result:
     """What one submission's answer to one exercise is worth, and why.
 
     `share` is the share of situations passed, or None when there is no score (our fault, or it
-    needs a look). `says` is for the student: never a hidden input or a value. `note` and `smells`
-    are for the staff; a smell never costs a point.
+    needs a look). One that needs a look and has a share has that many points until the look.
+    `says` is for the student: never a hidden input or a value. `note` and `smells` are for the
+    staff; a smell never costs a point.
     """
 
     exercise: str
@@ -64,9 +67,29 @@ def verdict(exercise, cases, outcomes, errors: list[str]) -> Result:
     if faults:
         mistakes, told = _diagnosis(exercise, cases, outcomes)
         count = "" if "forbidden" in faults else f"{sum(passed.values())} of {len(passed)} hidden "
-        says = f"{count}checks passed. {told}" if count else told
+        says = f"{count}{PASSED}{told}" if count else told
     note = next((e for e in errors if e), "")
     return Result(exercise.id, _status(share, faults), share, says, note, rows, mistakes)
+
+
+def after_another(result: Result, other: Result) -> Result:
+    """The result of an answer that calls another one which is not right.
+
+    Which of its faults are its own nobody can say without a person: no mistake is named, which may
+    be the other's, and the points so far are those of the situations passed all the same.
+    """
+    name = other.exercise.partition(".")[2]
+    count, passed, _ = result.says.partition(PASSED)
+    why = f" ({', '.join(other.mistakes)})" if other.mistakes else ""
+    return replace(
+        result,
+        status="needs a look",
+        mistakes=(),
+        says=f"{count + passed if passed else ''}{name}, which this answer calls, is not right "
+        "itself: mend that first. A person looks at the points of this one.",
+        note=f"It calls {name}, which is {other.status}{why}. Taken by itself it is "
+        f"{result.status}. {result.says}",
+    )
 
 
 def _status(share: float, faults: list[str]) -> str:
