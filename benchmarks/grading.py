@@ -4,11 +4,14 @@
 
 Stock is nbgrader's own autograde with its own Execute preprocessor: a kernel a submission, no
 sandbox, the notebook's open checks. Ours is the whole command, sandbox on, from the folder of
-submissions to the gradebook; then each of its stages; then the lightest exercise alone. Writes
-benchmarks/results/grading-cpu.json; `--quick` takes few submissions and writes nothing.
+submissions to the gradebook; then each of its stages; then the lightest exercise alone; then what
+no submission can cost less than: a child for each exercise, a question and an answer for each case.
+Writes benchmarks/results/grading-cpu.json; `--quick` takes few submissions and writes nothing.
 """
 
 import argparse
+import contextlib
+import ctypes
 import dataclasses
 import os
 import resource
@@ -28,13 +31,14 @@ from tooling import demo_class, grade_demo  # noqa: E402
 
 from marking.grading import driver, intake  # noqa: E402
 from marking.grading.gradebook import Writer, course_config  # noqa: E402
-from marking.grading.judge import judge  # noqa: E402
-from marking.grading.sandbox import Container  # noqa: E402
+from marking.grading.judge import hidden_cases, judge  # noqa: E402
+from marking.grading.sandbox import LIMITS, Container, talk  # noqa: E402
 from marking.grading.store import Store  # noqa: E402
 from marking.registry import exercises  # noqa: E402
 
 NAME, WORKERS = demo_class.ASSIGNMENT, 2
 START = "containers start, first rows"
+PR_SET_CHILD_SUBREAPER = 36
 STOCK = """
 c = get_config()
 c.CourseDirectory.source_directory = "solutions"
@@ -77,6 +81,9 @@ def command(folder: Path, module: str, *arguments: str) -> Seconds:
     line = [sys.executable, "-m", module, *arguments]
     begin, used = time.perf_counter(), processor()
     done = subprocess.run(line, cwd=folder, env=environment, capture_output=True, text=True)
+    with contextlib.suppress(ChildProcessError):  # what it left: a container that was just killed
+        while True:
+            os.waitpid(-1, 0)
     seconds = Seconds(time.perf_counter() - begin, processor() - used)
     if done.returncode:
         sys.exit(f"{module} {arguments[0]} failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
@@ -84,7 +91,7 @@ def command(folder: Path, module: str, *arguments: str) -> Seconds:
 
 
 def processor() -> float:
-    """Seconds of processor time of every child that has ended."""
+    """Seconds of processor time of every child that has ended, and of theirs (see `main`)."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -131,6 +138,35 @@ def lightest(folder: Path, rounds: int) -> tuple[str, dict[str, float]]:
     return min(seconds, key=seconds.get), seconds
 
 
+def floor(rounds: int) -> dict[str, float]:
+    """Seconds that grading takes however little an answer and the comparison do: `child` is forked,
+    confined and ended for each exercise; `case` asks it for nothing and hears nothing back."""
+    container, children, cases = Container(), [], []
+    job = {"cells": ["def f(): return 0"], "name": "f", "limits": LIMITS}
+    for _ in range(rounds):
+        begin = time.perf_counter()
+        with container.child() as connection:
+            talk(connection, job, {}, 30.0)
+            opened = time.perf_counter()
+            for k in range(20):
+                asked = time.perf_counter()
+                talk(connection, {"id": str(k), "inputs": {}}, {}, 30.0)
+                cases.append(time.perf_counter() - asked)
+            last = time.perf_counter()
+        children.append(time.perf_counter() - last + opened - begin)
+    container.stop()
+    each = exercises(NAME).values()
+    count = sum(len(hidden_cases(exercise, "count")) for exercise in each)
+    child, case = min(children), min(cases)
+    return {
+        "child": child,
+        "case": case,
+        "children": len(each),
+        "cases": count,
+        "a_submission": len(each) * child + count * case,
+    }
+
+
 def throughput(folder: Path, exercise: str, copies: int) -> dict[str, float]:
     """Submissions a second of one exercise: with the start of the containers, and after it."""
     name = exercise.partition(".")[2]
@@ -153,8 +189,12 @@ def throughput(folder: Path, exercise: str, copies: int) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few submissions, no JSON")
-    quick = parser.parse_args().quick
-    students = 4 if quick else 50
+    parser.add_argument("--students", type=int, help="how many, with --quick")
+    options = parser.parse_args()
+    quick = options.quick
+    students = (options.students or 4) if quick else 50
+    # What a killed container leaves comes to us, and so its time is counted.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     with tempfile.TemporaryDirectory() as place:
         ours = course(Path(place) / "ours", students, stock=False)
         stock = course(Path(place) / "stock", students, stock=True)
@@ -176,8 +216,13 @@ def main() -> None:
             print(f"  {name}: {value:.2f} s, {value / students * 1e3:.1f} ms a submission")
         exercise, each = lightest(ours, 2 if quick else 10)
         rate = throughput(ours, exercise, 2 if quick else 8)
+    least = floor(5 if quick else 50)
     print(f"lightest: {exercise}, {each[exercise] * 1e3:.1f} ms in one container")
     after, whole = rate["after_start"], rate["with_start"]
+    print(
+        f"floor: {least['children']} children of {least['child'] * 1e3:.1f} ms, {least['cases']} "
+        f"cases of {least['case'] * 1e3:.2f} ms: {least['a_submission'] * 1e3:.0f} ms a submission"
+    )
     print(f"{WORKERS} workers: {after:.1f} a second; {whole:.1f} with the containers' start")
     if not quick:
         payload = {
@@ -193,6 +238,7 @@ def main() -> None:
             "stage_seconds": split,
             "judge_least_seconds": each,
             "lightest": {"exercise": exercise, **rate},
+            "floor_seconds": least,
         }
         print(f"written: {write('grading', 'cpu', payload).name}")
 

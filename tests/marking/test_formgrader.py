@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("nbgrader", reason="pip install -e '.[grade]'")
 
 from tests.marking.nbgrader_course import NAME, POINTS
-from tests.plugin_requirements import chromium
+from tests.plugin_requirements import ROOT, chromium
 
 pytestmark = [pytest.mark.bubblewrap, pytest.mark.chromium]
 START_SECONDS = 120
@@ -130,3 +130,11 @@ def test_a_submission_shows_its_points_and_what_was_said(pages):
 def test_no_script_of_a_student_runs_in_front_of_a_grader(pages):
     assert pages["dialogs"] == []
     assert not [url for url in pages["asked"] if "evil.example" in url]
+
+
+def test_the_one_address_that_formgrader_asks_is_the_one_that_the_book_names(pages):
+    """nbgrader's template has no option for it; formulas are MathML and do without."""
+    book = (ROOT / "chapters" / "teaching.md").read_text(encoding="utf-8")
+    places = {url.split("/")[2] for url in pages["asked"]}
+    assert places <= {"cdnjs.cloudflare.com"}
+    assert "cdnjs.cloudflare.com" in book
