@@ -98,6 +98,29 @@ def test_a_block_that_nobody_holds_is_found_until_it_is_lent_again():
     assert pool.match(names) == kept[:1]
 
 
+def test_a_block_without_a_name_is_lent_before_one_with_a_name_given_back_earlier():
+    pool, named, nameless = BlockPool(2, 1), [], []
+    pool.extend(named, 1)
+    pool.publish(named, prefix_names([7], 1))
+    pool.extend(nameless, 1)
+    wanted = list(nameless)
+    pool.release(named)
+    pool.release(nameless)
+    pool.extend(nameless, 1)
+    assert nameless == wanted and pool.match(prefix_names([7], 1)) != []
+
+
+def test_what_comes_after_a_lost_block_is_not_found():
+    pool, table, other = BlockPool(2, 2), [], []
+    names = prefix_names([1, 2, 3, 4], 2)
+    pool.extend(table, 4)
+    pool.publish(table, names)
+    kept = pool.share(table[1:])
+    pool.release(table)
+    pool.extend(other, 2)  # lends the first one again
+    assert pool.match(names) == [] and pool.holders(kept[0]) == 1
+
+
 def test_names_given_back_longest_ago_are_lent_first():
     pool, a, b = BlockPool(2, 1), [], []
     pool.extend(a, 1)
