@@ -50,11 +50,13 @@ def contestants(ours, theirs, fast, ids, n: int) -> dict:
     }
 
 
-def compare(models, sizes, names: list[str], pairs: dict, rounds: int, device: str) -> dict:
+def compare(ours, theirs, sizes, names: list[str], pairs: dict, rounds: int, device: str) -> dict:
     """One row: least seconds of each, the ratios, and whether all wrote the same tokens."""
     B, T, n = sizes
-    ids = torch.randint(0, models[0].config.vocab_size, (B, T), device=device)
-    calls = {name: call for name, call in contestants(*models, ids, n).items() if name in names}
+    fast = FastDecoder(ours, batch=B)
+    ids = torch.randint(0, ours.config.vocab_size, (B, T), device=device)
+    every = contestants(ours, theirs, fast, ids, n)
+    calls = {name: every[name] for name in names}
     written = {name: call() for name, call in calls.items()}
     same = all(torch.equal(x, written["fast"]) for x in written.values())
     samples = interleave(calls, rounds=rounds, device=device)
@@ -83,12 +85,12 @@ def show(row: dict) -> None:
     )
 
 
-def table(models, sizes, names, pairs, rounds, device) -> list[dict]:
+def table(ours, theirs, sizes, names, pairs, rounds, device) -> list[dict]:
     heads = (f"{f'{slow} / {quick}':>22}" for slow, quick in pairs)
     print(f"{'batch':>5} {'prompt':>6} {'written':>7}", *heads)
     rows = []
     for size in sizes:
-        rows.append(compare(models, size, names, pairs, rounds, device))
+        rows.append(compare(ours, theirs, size, names, pairs, rounds, device))
         show(rows[-1])
     return rows
 
@@ -103,24 +105,23 @@ def main():
     changes = {"num_hidden_layers": 3, "vocab_size": 4096} if quick else {}
     ours, theirs = both_models(device, **changes)
     theirs.generation_config.eos_token_id = None  # write all n tokens
-    models = ours, theirs, FastDecoder(ours)
     like, saved = ([(1, 8, 4)], [(1, 8, 4)]) if quick else (LIKE, SAVED)
     print(f"{device_name(device)}, {torch.get_num_threads()} threads, fp32, {rounds} rounds")
 
     print("\ntransformers' time over ours (above 1: ours is faster)")
     pairs = [("dynamic", "fast"), ("static", "fast"), ("dynamic", "plain")]
     names = ["fast", "plain", "dynamic", "static"]
-    beside = table(models, like, names, pairs, rounds, device)
+    beside = table(ours, theirs, like, names, pairs, rounds, device)
     print("\ntime without a cache over the time with one")
     pairs = [("none", "plain"), ("none", "fast")]
-    against_none = table(models, saved, ["fast", "plain", "none"], pairs, rounds, device)
+    against_none = table(ours, theirs, saved, ["fast", "plain", "none"], pairs, rounds, device)
 
     if not quick:
-        writing = [row for row in beside if row["written"] > 1]
+        writing = [row for row in beside if row["batch"] == 1 and row["written"] > 1]
         worst = min(row["time_ratios"]["dynamic / fast"]["ratio"] for row in writing)
         verdict = "met" if worst >= AIM else "MISSED"
         print(
-            f"\naim ({AIM} times transformers' tokens a second, every row that writes): {verdict}"
+            f"\naim (batch 1: {AIM} times transformers' tokens a second): {verdict} ({worst:.2f})"
         )
         payload = {
             "peer": {"transformers": transformers.__version__},

@@ -130,9 +130,12 @@ def test_wide_fp32_matrices_are_stored_by_columns_on_a_cpu():
     assert fuse(sharp_model()).blocks[0].gate_up.is_contiguous()  # fp64
 
 
-def test_large_batches_use_the_head_stored_by_rows(close):
+@pytest.mark.parametrize("made_for", [1, 4])
+def test_every_batch_has_the_logits_of_the_plain_path_in_both_layouts(made_for, close):
     model = sharp_model(dtype=torch.float32)
-    fast = FastDecoder(model)
+    fast = FastDecoder(model, batch=made_for)
+    assert (fast.fused.head_by_columns is None) == (made_for == 4)
+    assert fast.fused.blocks[0].gate_up.is_contiguous() == (made_for == 4)
     for B in (1, 2, 3, 5):
         ids = torch.tensor(prompts(*[4] * B))
         close(prefill(fast, ids, fast.new_cache(B, 4)), prefill(model, ids, KVCache(3)))

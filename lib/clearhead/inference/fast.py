@@ -48,15 +48,24 @@ from .static_step import StaticSteps
 class FastDecoder:
     """The weights of `model`, copied and fused, with `prefill` and `decode_step` of its own.
 
+    `batch` is how many rows it is to decode; it takes any number, and is fastest with that.
     `static` decodes by `static_step` (the default on CUDA), which a `backend` of `torch.compile`
     translates first; "auto" is "inductor" on CUDA where Triton is installed, otherwise None, which
     translates nothing. Raises `TypeError` for a model with layers other than plain ones, such as
     adapters that are not merged.
     """
 
-    def __init__(self, model: Decoder, *, static: bool | None = None, backend: str | None = "auto"):
+    def __init__(
+        self,
+        model: Decoder,
+        *,
+        batch: int = 1,
+        static: bool | None = None,
+        backend: str | None = "auto",
+    ):
+        require_at_least_one(batch=batch)
         self.config, self.embedding = model.config, model.embedding
-        self.fused = fuse(model)
+        self.fused = fuse(model, batch=batch)
         device = self.fused.embedding.device
         on_gpu = device.type == "cuda" if static is None else static
         self._steps = StaticSteps(self.fused, backend) if on_gpu else None

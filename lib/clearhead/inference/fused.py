@@ -19,7 +19,8 @@ $$
 **Layout.** A product with one token reads every weight once and does little else, so the order in
 memory decides its speed. On a CPU in fp32, matrices with more outputs than inputs are stored column
 by column: the library's product then adds long columns in place of taking many short dot products.
-The head gains most at batch 1 and 2 and loses at larger ones, so it is kept both ways.
+That gains with one or two tokens and loses with a few more, so it is done for a `batch` of 1 or 2;
+the head, which gains and loses most, is then kept both ways.
 
 **Memory.** The fused matrices are copies: the model that they came from keeps its own, and a later
 change of it does not reach them.
@@ -36,6 +37,8 @@ from torch import Tensor, nn
 
 from clearhead.attention import rotary_angles
 from clearhead.model import Config, Decoder
+
+FEW = 2  # tokens in one product, up to which columns are the better layout
 
 
 @dataclass(frozen=True)
@@ -64,18 +67,21 @@ class Fused:
     head_by_columns: Tensor | None  # the same, where one or two tokens gain by it
 
 
-def fuse(model: Decoder) -> Fused:
-    """The weights of `model`, fused. Raises `TypeError` for a layer that is no plain matrix."""
+def fuse(model: Decoder, *, batch: int = 1) -> Fused:
+    """The weights of `model`, fused, in the layout that suits decoding `batch` rows.
+
+    Raises `TypeError` for a layer that is no plain matrix.
+    """
     c = model.config
     matrix = _require_matrix("head", model.head) if not c.tied else model.embedding.weight.detach()
-    by_columns = _gains(matrix)
+    columns = batch <= FEW
     return Fused(
         config=c,
         embedding=model.embedding.weight.detach(),
-        blocks=tuple(_fuse_block(f"block {i}", b, c) for i, b in enumerate(model.blocks)),
+        blocks=tuple(_fuse_block(f"block {i}", b, c, columns) for i, b in enumerate(model.blocks)),
         norm=model.norm.weight.detach(),
         head=matrix,
-        head_by_columns=_by_columns(matrix) if by_columns else None,
+        head_by_columns=_by_columns(matrix) if columns and _gains(matrix) else None,
     )
 
 
@@ -119,10 +125,10 @@ def last_logits(x: Float[Tensor, "B T C"], fused: Fused) -> Float[Tensor, "B V"]
     """Logits of the last position."""
     x = F.rms_norm(x[:, -1], x.shape[-1:], fused.norm, fused.config.norm_eps)
     columns = fused.head_by_columns
-    return F.linear(x, fused.head if columns is None or len(x) > 2 else columns)
+    return F.linear(x, fused.head if columns is None or len(x) > FEW else columns)
 
 
-def _fuse_block(where: str, block, c: Config) -> FusedBlock:
+def _fuse_block(where: str, block, c: Config, columns: bool) -> FusedBlock:
     a, f = block.attention, block.feed_forward
     matrices = {
         name: _require_matrix(f"{where}'s {name}", getattr(part, name))
@@ -135,20 +141,20 @@ def _fuse_block(where: str, block, c: Config) -> FusedBlock:
     if c.qk_norm:
         norms = (a.query_norm.weight.expand(c.heads, -1), a.key_norm.weight.expand(c.kv_heads, -1))
         norm = torch.cat(norms).detach()
+
+    def stored(matrix: Tensor) -> Tensor:
+        return _by_columns(matrix) if columns and _gains(matrix) else matrix
+
     return FusedBlock(
         norm=block.attention_norm.weight.detach(),
-        qkv=_stored(torch.cat([matrices[name] for name in ("query", "key", "value")])),
+        qkv=stored(torch.cat([matrices[name] for name in ("query", "key", "value")])),
         bias=bias,
         qk_norm=norm,
-        output=_stored(matrices["output"]),
+        output=stored(matrices["output"]),
         feed_forward_norm=block.feed_forward_norm.weight.detach(),
-        gate_up=_stored(torch.cat([matrices["gate"], matrices["up"]])),
-        down=_stored(matrices["down"]),
+        gate_up=stored(torch.cat([matrices["gate"], matrices["up"]])),
+        down=stored(matrices["down"]),
     )
-
-
-def _stored(matrix: Tensor) -> Tensor:
-    return _by_columns(matrix) if _gains(matrix) else matrix
 
 
 def _gains(matrix: Tensor) -> bool:
