@@ -13,8 +13,9 @@ that holds the step, so a cache is recorded a few times and at most twice the us
 
 **Numerics.** Masked slots have weight 0; they hold zeros or older rows, never NaN.
 
-**Not measured here.** The graph and its compiled code need a CUDA device; on a CPU the same step
-runs without a graph, and that is what the tests in `tests/inference` run. `tests/gpu` has the rest.
+**Not run yet.** Recording and replaying need a CUDA device, and there was none when this was
+written. On a CPU the step runs unrecorded, as it is and compiled, and gives the plain path's tokens
+(`tests/inference`); `tests/gpu` holds what remains to be seen.
 """
 
 import importlib.util
