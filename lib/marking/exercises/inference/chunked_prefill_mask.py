@@ -158,7 +158,7 @@ one_ahead = _near(lambda query, key, past: key <= query + 1)
 only_the_past = _near(lambda query, key, past: key < past)
 looks_ahead = _near(lambda query, key, past: key >= query, lambda query, key, past: key > query)
 
-pads_ignored = _padded(lambda query, key, pads, past: key < 0)
+pads_ignored = _padded(lambda query, key, pads, past: (key < 0) & (pads < 0))
 pads_on_the_right = _padded(lambda query, key, pads, past: key >= key.shape[-1] - pads)
 first_real_hidden = _padded(lambda query, key, pads, past: key <= pads)
 last_pad_seen = _padded(lambda query, key, pads, past: key < pads - 1)
@@ -225,6 +225,7 @@ no_batch_axis = _finish(
     lambda allowed, query, key, pads: allowed.all(0),
     lambda allowed, query, key, pads: allowed.any(0),
 )
+one_row_without_pads = _padded(lambda query, key, pads, past: key < 0)
 
 
 def pads_along_queries(T, past, pads, window):
@@ -522,7 +523,7 @@ CHUNKED_PREFILL_MASK = Exercise(
         ),
         _known(
             "no-batch-axis",
-            no_batch_axis,
+            (*no_batch_axis, *one_row_without_pads),
             "there is one mask for all rows; each row of the batch has its own padding.",
             PADDING,
         ),

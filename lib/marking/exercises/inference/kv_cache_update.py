@@ -250,7 +250,10 @@ longest = _start(_one_for_all(lambda lengths: lengths.max()))
 shortest = _start(_one_for_all(lambda lengths: lengths.min()))
 from_zero = _start(lambda lengths, cache, new: torch.zeros_like(lengths))
 one_late = _start(lambda lengths, cache, new: lengths + 1)
-one_early = _start(lambda lengths, cache, new: lengths - 1)
+one_early = (
+    *_start(lambda lengths, cache, new: lengths - 1),
+    *_start(lambda lengths, cache, new: (lengths - 1).clamp(min=0)),
+)
 at_the_end = _start(
     lambda lengths, cache, new: torch.full_like(lengths, cache.shape[2] - new.shape[2])
 )

@@ -26,8 +26,8 @@ def _rows(draw, rows, past=None):
 
 
 def _left(draw):
-    """Unequal numbers of padding, two or more, but none in a row that is not the last of three."""
-    n = 2 if draw.level is not None else 3
+    """Unequal numbers of padding, two or more; none in row 1, which is not the last of them."""
+    n = 2 if draw.level is not None else draw.size(3, 4)
     T = draw.size(7, 11, small=4)
     pads = draw.sizes(n - 1, 2, T - 3 if n > 2 else T - 2)
     pads.insert(1, 0)
@@ -36,7 +36,7 @@ def _left(draw):
 
 def _gaps(draw):
     """− a − … b − c: as many real tokens in no two rows, and padding wherever it can stand."""
-    n = 2 if draw.level is not None else 3
+    n = 2 if draw.level is not None else draw.size(3, 4)
     T = draw.size(9, 13, small=7)
     rows = []
     for count in draw.sizes(n, 0, T - 6):
@@ -65,7 +65,7 @@ def no_padding(draw):
 
 def behind_a_cache(draw):
     n = 2 if draw.level is not None else draw.size(3, 4)
-    T = draw.size(5, 8, small=3)
+    T = draw.size(5, 9, small=3)
     return _rows(draw, [[True] * T] * n, _past(draw, n))
 
 
@@ -81,7 +81,7 @@ def gaps_behind_a_cache(draw):
 
 
 def one_new_token(draw):
-    n = 2 if draw.level is not None else draw.size(3, 6)
+    n = 2 if draw.level is not None else draw.size(3, 9)
     return _rows(draw, [[True]] * n, _past(draw, n))
 
 
@@ -93,7 +93,7 @@ def nothing_new_in_a_row(draw):
 
 
 def one_sequence(draw):
-    T, pads = draw.size(5, 9, small=4), draw.size(2, 3)
+    T, pads = draw.size(5, 14, small=4), draw.size(2, 3)
     return _rows(draw, [[False] * pads + [True] * (T - pads)])
 
 
@@ -187,7 +187,9 @@ one_past_for_all = _start(
     lambda past, real: past.max(),
     lambda past, real: past.min(),
 )
-past_less_one = _start(lambda past, real: past[:, None] - 1)
+past_less_one = _start(
+    lambda past, real: past[:, None] - 1, lambda past, real: (past[:, None] - 1).clamp(min=0)
+)
 past_and_pads = _start(
     lambda past, real: past[:, None] + (~real).sum(-1, keepdim=True),
     lambda past, real: past[:, None] - (~real).sum(-1, keepdim=True),

@@ -224,7 +224,15 @@ sorted_blocks = _change(
 interleaved = _change("lay", lambda blocks: blocks.transpose(1, 2).flatten(1, 2))
 first_slots_only = _change("lay", lambda blocks: blocks[:, :, 0])
 
-rest_not_cleared = _change("clear", lambda rows, lengths, table, m: rows)
+
+def _blocks_named_or_0(pool, table):
+    return pool[table.clamp(min=0)]
+
+
+rest_not_cleared = (
+    *_change("clear", lambda rows, lengths, table, m: rows),
+    partial(_gathered, pick=_blocks_named_or_0, clear=lambda rows, lengths, table, m: rows),
+)
 
 
 def _whole_blocks_cleared(rows, lengths, table, m):
@@ -317,6 +325,12 @@ def reshaped_and_cut(pool, table, lengths):
     rows = pool[table].flatten(1, 2)[:, :S].reshape(B, K, S, -1)
     past = torch.arange(S) >= lengths[:, None]
     return rows.masked_fill(past[:, None, :, None], 0.0)
+
+
+def cleared_then_reshaped(pool, table, lengths):
+    rows = pool[table].flatten(1, 2)[:, : int(lengths.max())]
+    rows = _zeros_past_the_end(rows, lengths, table, pool.shape[1])
+    return rows.reshape(len(table), pool.shape[2], -1, pool.shape[3])
 
 
 def _slot_by_slot(pool, table, lengths, *, entry, slot):
@@ -507,7 +521,7 @@ PAGED_GATHER = Exercise(
         ),
         _known(
             "reshaped-into-heads",
-            (reshaped, reshaped_and_cut),
+            (reshaped, reshaped_and_cut, cleared_then_reshaped),
             "the axes are only read anew (view or reshape) where heads and tokens change places, "
             "which mixes the two.",
         ),
