@@ -82,6 +82,12 @@ def test_a_name_of_its_own_or_of_torch_is_none(cells):
     assert called("attention.scaled_dot_product", *cells) == []
 
 
+@pytest.mark.parametrize("depth", [100, 1_000, 100_000])
+def test_functions_in_functions_do_not_stop_it(depth):
+    deep = "def scaled_dot_product(q):\n    return " + "lambda: " * depth + "softmax(q)"
+    assert called("attention.scaled_dot_product", NO_MAX, deep) in ([], ["softmax"])
+
+
 def test_a_chain_is_found_in_the_books_order_and_a_circle_ends():
     many = "def multi_head(x):\n    return scaled_dot_product(x, x, x, None)"
     cells = (many, CALLS_IT, NO_MAX.replace("x.exp()", "multi_head(x)"))

@@ -60,8 +60,10 @@ def _names(cells: tuple[str, ...]) -> dict[str, frozenset[str]]:
 
 def _globals(table: symtable.SymbolTable) -> Iterator[str]:
     """The names that a function or class, and what stands in it, take from the notebook."""
-    for symbol in table.get_symbols():
-        if symbol.is_global() and symbol.is_referenced():
-            yield symbol.get_name()
-    for child in table.get_children():
-        yield from _globals(child)
+    todo = [table]
+    while todo:  # by a list: a student's lambdas may stand in one another deeper than calls may
+        table = todo.pop()
+        for symbol in table.get_symbols():
+            if symbol.is_global() and symbol.is_referenced():
+                yield symbol.get_name()
+        todo += table.get_children()

@@ -44,7 +44,7 @@ def summary(
         "Passed over: another file of theirs was graded": True,
     }.items():
         parts += _list(title, [_refusal(r) for r in refused if (r.student in graded) == there])
-    parts += _list("For a person to look at: no score was given", looks)
+    parts += _list("For a person to look at, before a score stands", looks)
     parts += _list("Worth reading: unusual code, which costs no points", smells)
     parts += _list("Repaired on the way in", repaired)
     if any(row.sandbox == "none" for row in rows):
