@@ -65,8 +65,7 @@ def draw(
             "A row of probabilities adds up to 0 or to no finite number; were all tokens removed, "
             "or is a logit NaN?"
         )
-    beyond = reached > uniforms.to(precise)[..., None] * total
-    beyond |= reached == total  # rounding u · total up to total must not lead past the last token
+    beyond = reached > uniforms.to(precise)[..., None] * total  # below total also when rounded
     return beyond.int().argmax(-1)
 
 
