@@ -128,3 +128,18 @@ def test_a_scheduler_that_does_not_answer_is_named(store, monkeypatch):
     monkeypatch.setattr("marking.grading.cluster.REACH_SECONDS", 0.5)
     with pytest.raises(ClusterError, match=r"No Dask scheduler answers at tcp://127.0.0.1:1 "):
         run(store, light_class(1), scheduler="tcp://127.0.0.1:1")
+
+
+def test_the_process_that_forks_the_workers_may_be_killed_and_no_row_is_lost(tmp_path):
+    store = tmp_path / "results.db"
+    process = start_driver(store, 400, SLOW)
+    watch = Watch(process)
+    wait_for_rows(store, 5, process)
+    (nursery,) = [p for p in watch.named("pool_worker") if p.ppid() == process.pid]
+    workers = nursery.children()
+    assert workers
+    nursery.kill()
+    _, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert len(scores(store)) == 400
+    assert watch.left() == []
