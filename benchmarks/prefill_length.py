@@ -16,7 +16,7 @@ from clearhead.inference import StaticCache, crossover_tokens, prefill
 from clearhead.inference.known import SMOLLM2_135M
 from clearhead.model import Decoder
 
-LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 6144, 8192)
+LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096, 6144)
 
 
 def quadratic(lengths, seconds) -> dict[str, float]:
@@ -37,7 +37,7 @@ def main() -> None:
     device = best_device()
     torch.manual_seed(0)
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
-    lengths, rounds = (LENGTHS[:4], 2) if quick else (LENGTHS, 3)
+    lengths, rounds = (LENGTHS[:4], 2) if quick else (LENGTHS, 2)
     model = Decoder(SMOLLM2_135M).to(device, dtype)
     ids = torch.randint(0, SMOLLM2_135M.vocab_size, (1, max(lengths)), device=device)
     cache = StaticCache.for_model(model, batch=1, max_length=max(lengths))
