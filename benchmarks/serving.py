@@ -29,9 +29,9 @@ from clearhead.inference import (
 from clearhead.model import Decoder
 
 BATCH, BLOCK, BUDGET = 8, 16, 64
-FULL = dict(n=24, rate=4.0, prompt_median=32, generated_median=24, most_prompt=128)
+FULL = dict(n=10, rate=4.0, prompt_median=32, generated_median=24, most_prompt=128)
 QUICK = dict(n=6, rate=4.0, prompt_median=8, generated_median=4, most_prompt=16)
-MOST_GENERATED = 96
+MOST_GENERATED = 64
 TIMES = ("ttft", "tpot", "worst_gap", "latency")
 
 
@@ -91,7 +91,7 @@ def main():
     settings = (QUICK if quick else FULL) | dict(most_generated=MOST_GENERATED, seed=2)
     trace = draw_trace(**settings)
     prompts = [torch.randint(0, SMOLLM2_135M.vocab_size, (a.prompt,)).tolist() for a in trace]
-    made, count = policies(model, trace, prompts, device), 2 if quick else 6
+    made, count = policies(model, trace, prompts, device), 2 if quick else 4
     print(f"{device_name(device)}, {clock_name(device)}, {dtype}, {count} rounds")
 
     rounds, written = {name: [] for name in made}, {}
