@@ -4,13 +4,14 @@ from collections import Counter
 
 import pytest
 import torch
+from inference_attempts import ATTEMPTS as INFERENCE
 from learner_attempts import ATTEMPTS as ATTENTION
 from lora_attempts import ATTEMPTS as LORA
 
 from marking import check
 from marking.registry import exercises
 
-ATTEMPTS = ATTENTION + LORA
+ATTEMPTS = ATTENTION + LORA + INFERENCE
 LEAST_NAMED = 0.9
 NAMES = [f"{a.exercise.partition('.')[2]}-{a.answer.__name__}" for a in ATTEMPTS]
 
@@ -22,7 +23,10 @@ def reports(tmp_path_factory):
         return [check(a.exercise, a.answer) for a in ATTEMPTS]
 
 
-@pytest.mark.parametrize(("chapter", "attempts"), [("attention", ATTENTION), ("lora", LORA)])
+@pytest.mark.parametrize(
+    ("chapter", "attempts"),
+    [("attention", ATTENTION), ("lora", LORA), ("inference", INFERENCE)],
+)
 def test_there_are_forty_attempts_and_more_and_some_for_every_exercise(chapter, attempts):
     counts = Counter(a.exercise for a in attempts)
     assert len(attempts) >= 40
@@ -43,7 +47,7 @@ def test_every_attempt_is_rejected(i, reports):
     assert reports[i].share < 1
 
 
-@pytest.mark.parametrize("chapter", ["attention", "lora"])
+@pytest.mark.parametrize("chapter", ["attention", "lora", "inference"])
 def test_nine_in_ten_attempts_are_named_and_nothing_else_is(chapter, reports):
     """Named: exactly the mistakes that were made, one or two, and no other."""
     both = zip(ATTEMPTS, reports, strict=True)
@@ -93,6 +97,19 @@ def test_two_mistakes_made_at_once_are_told_with_both_sentences(reports):
         "batched_adapters-gather_and_bmm",
         "nf4-divides_by_zero",
         "dora_forward-peft_without_minus_one",
+        "kv_cache_update-slice_at_the_first_length",
+        "prefill-caches_before_rotating",
+        "decode_step-arange_of_the_new_tokens",
+        "chunked_prefill_mask-square_triangle_made_wider",
+        "padded_positions-as_transformers_does",
+        "kv_cache_bytes-padded_batch",
+        "phase_flops-a_step_for_each_token",
+        "time_lower_bound-one_roofline_for_all",
+        "top_k_top_p-mask_without_a_shift",
+        "top_k_top_p-temperature_at_the_end",
+        "speculative_accept-resamples_from_the_model",
+        "paged_gather-mod_where_div_belongs",
+        "schedule_step-IfInsteadOfWhile",
     ],
 )
 def test_what_people_write_first_is_named(name, reports):

@@ -30,11 +30,11 @@ class Place(NamedTuple):
 
 def proposals(draw, *kinds, certain=False):
     """Inputs with a place of each kind; `certain`: the draft has all probability on its token."""
-    V = draw.size(6, 11, small=4)
+    V = draw.size(6, 11, small=5)
     n = next((i for i, kind in enumerate(kinds) if kind in (UNLUCKY, NEVER)), len(kinds))
     for attempt, (*places, last) in enumerate(_candidates(draw, V, kinds, certain)):
         rows = [*(place.p for place in places), last]
-        strict = draw.level is None or attempt < 100  # few ids may not suffice to tell all apart
+        strict = draw.level is None or attempt < 400  # few ids may not suffice to tell all apart
         if strict and not _rows_tell(places, rows):
             continue
         own = _own_number(draw, places, rows, n, certain, strict)
