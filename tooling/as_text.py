@@ -13,7 +13,7 @@ MODULES = {"math": "import math", "torch": "import torch", "functools": "import 
 MODULES |= {"copy": "import copy", "torch.nn": "import torch.nn as nn"}
 MODULES["torch.nn.functional"] = "import torch.nn.functional as F"
 GIVEN = {"LoRALinear"}  # classes of the notebook's own given cells
-ATTEMPTS = ("learner_attempts", "lora_attempts")
+ATTEMPTS = ("learner_attempts", "lora_attempts", "inference_attempts")
 
 
 class NoText(Exception):
@@ -64,7 +64,9 @@ def _renamed(function, new: str, private: str, pieces: dict[str, str]) -> str:
     tree.decorator_list = []
     used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
     names = {function.__name__: new}
-    for name in sorted(used & function.__globals__.keys() - {function.__name__}):
+    code = function.__code__
+    own = {function.__name__, *code.co_varnames, *code.co_cellvars}
+    for name in sorted(used & function.__globals__.keys() - own):
         names[name] = _bring(name, function.__globals__[name], private, pieces)
     for old, other in names.items():
         source = re.sub(rf"(?<![\w.]){old}(?!\w|=[^=])", other, source)

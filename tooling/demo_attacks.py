@@ -118,4 +118,41 @@ def gradients(x, A, B, alpha, d_output):
     return differentiate(y, (A, B), d_output)
 """,
     ),
+    Attack(
+        "kv_cache_bytes",
+        "returns an int that claims to equal anything",
+        """
+class Yes(int):
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __hash__ = int.__hash__
+
+
+def kv_cache_bytes(*args, **kwargs):
+    return Yes(1)
+""",
+    ),
+    Attack(
+        "schedule_step",
+        "returns a dict that holds whatever is asked for",
+        """
+class Anything(dict):
+    def __eq__(self, other):
+        return True
+
+    def __contains__(self, key):
+        return True
+
+    def __missing__(self, key):
+        return 1
+
+
+def schedule_step(*args, **kwargs):
+    return Anything(tokens=Anything(), preempted=[])
+""",
+    ),
 )

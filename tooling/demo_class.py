@@ -20,13 +20,17 @@ from tooling.demo_attacks import ATTACKS
 from tooling.settings import ROOT
 
 ASSIGNMENT = "attention"
-CHAPTERS = ("attention", "lora")
+CHAPTERS = ("attention", "lora", "inference")
 ESSAYS = {
     "attention": (
         "why_faster",
         "It moves fewer bytes: the T × S scores never leave the chip. Little gain at small T.",
     ),
     "lora": ("why_zero", "At B = 0 the model starts as the base; A's noise lets B move at once."),
+    "inference": (
+        "why_batching",
+        "A batch shares the weights, not the caches: those give H / K operations a byte at any B.",
+    ),
 }
 
 

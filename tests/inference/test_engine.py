@@ -185,6 +185,17 @@ class TestSharedPrefixes:
         assert [found[id] for id in range(3)] == [alone(model, *job) for job in jobs]
         assert engine.statistics.preemptions > 0 and engine.statistics.shared_tokens > 0
 
+    def test_a_block_that_a_cancelled_prefill_left_half_full_is_not_found(self, model):
+        (prompt,) = prompts(12)
+        engine = Engine(model, blocks=8, block=4, budget=6)
+        first = engine.submit(prompt, 3)
+        engine.step()  # six of twelve tokens: one block and a half
+        engine.cancel(first)
+        second = engine.submit(prompt, 3)
+        engine.step()
+        assert engine.last_step.shared == {second: 4}
+        assert engine.run()[second] == alone(model, prompt, 3)
+
     def test_it_can_be_turned_off(self, model):
         (prompt,) = prompts(9)
         engine = Engine(model, blocks=32, block=4, budget=64, share_prefixes=False)

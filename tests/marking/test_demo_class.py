@@ -38,8 +38,9 @@ def test_no_two_students_hand_in_the_same_bytes(class_):
     assert len({student.data for student in class_}) == 30
 
 
-def test_another_chapter_has_a_class_of_every_kind_too():
-    class_ = demo_class.students("lora")
+@pytest.mark.parametrize("chapter", demo_class.CHAPTERS[1:])
+def test_another_chapter_has_a_class_of_every_kind_too(chapter):
+    class_ = demo_class.students(chapter)
     kinds = [student.kind for student in class_]
     assert {kind: kinds.count(kind) for kind in set(kinds)} == KINDS | {"hostile": 2}
     assert len({student.data for student in class_}) == len(class_)

@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from marking.exercises.inference._given import rotary
 from marking.exercises.lora._given import LoRALinear
 from marking.registry import exercises
 
@@ -130,10 +131,14 @@ def test_given_cells_are_locked_and_run_before_the_answers_that_need_them(path):
     assert {"math", "torch", "check", "hint", "status"} <= space.keys()
 
 
-@pytest.mark.parametrize("path", [p for p in BOTH if p.stem == "lora"], ids=name)
-def test_the_layer_that_lora_gives_is_the_one_that_its_record_knows(path):
-    (cell,) = [c for c in read(path).cells if grade_id(c) == "lora_linear-given"]
-    assert inspect.getsource(LoRALinear).strip() in cell.source
+GIVEN = {"lora": ("lora_linear-given", LoRALinear), "inference": ("rotary-given", rotary)}
+
+
+@pytest.mark.parametrize("path", [p for p in BOTH if p.stem in GIVEN], ids=name)
+def test_what_a_chapter_gives_is_what_its_records_know(path):
+    place, given = GIVEN[path.stem]
+    (cell,) = [c for c in read(path).cells if grade_id(c) == place]
+    assert inspect.getsource(given).strip() in cell.source
 
 
 @pytest.mark.parametrize("path", MASTERS, ids=name)

@@ -41,7 +41,9 @@ def test_every_situation_can_be_drawn_small(exercise_id):
                 draw_case(ALL[exercise_id], situation, Draw(f"{situation}|{seed}", level=level))
 
 
-@pytest.mark.parametrize("chapter, count, mistakes", [("attention", 10, 50), ("lora", 12, 60)])
+@pytest.mark.parametrize(
+    "chapter, count, mistakes", [("attention", 10, 50), ("lora", 12, 60), ("inference", 12, 60)]
+)
 def test_a_chapter_has_its_exercises_and_many_mistakes(chapter, count, mistakes):
     records = exercises(chapter).values()
     assert len(records) == count
