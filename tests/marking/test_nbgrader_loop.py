@@ -13,6 +13,8 @@ import nbformat
 import pytest
 from tests.marking.nbgrader_course import NAME, POINTS, RELEASE, points
 
+from marking.registry import find
+
 pytestmark = [
     pytest.mark.bubblewrap,
     pytest.mark.skipif(
@@ -63,7 +65,9 @@ def test_the_untouched_release_scores_zero_and_waits_for_nobody(course, grades):
 
 def test_a_half_right_submission_gets_part_of_the_points(grades):
     scores = points(grades, "half")
-    assert scores["softmax-check"] == pytest.approx(POINTS["softmax-check"] * 6 / 7, abs=0.005)
+    count = len(find("attention.softmax").cases)
+    share = (count - 1) / count  # one situation fails
+    assert scores["softmax-check"] == pytest.approx(POINTS["softmax-check"] * share, abs=0.006)
     assert 0 < scores["causal_mask-check"] < POINTS["causal_mask-check"]
     others = set(POINTS) - {"softmax-check", "causal_mask-check"}
     assert {scores[cell] for cell in others} == {0.0}
@@ -83,7 +87,9 @@ def test_feedback_shows_each_student_what_was_scored(course, grades):
     for student in grades:
         text = course.page(student)
         assert "1 · Softmax that cannot overflow</a> (" in text and "Test cell" not in text
-        assert "waits for a person" in text and "1 part still to be graded" in text
+        waits = sum(waits for _, waits in grades[student].values())
+        assert ("still to be graded by a person" in text) == bool(waits)
+    assert "(2 points, waits for a person)" in course.page("master")
     assert "nan-on-empty" in course.page("half"), "the mistake is named"
 
 
