@@ -16,7 +16,7 @@ from clearhead.inference import StaticCache, crossover_tokens, prefill
 from clearhead.inference.known import SMOLLM2_135M
 from clearhead.model import Decoder
 
-LENGTHS = (64, 128, 256, 512, 1024, 2048, 4096)
+LENGTHS = (64, 128, 256, 512, 1024, 2048)
 
 
 def quadratic(lengths, seconds) -> dict[str, float]:

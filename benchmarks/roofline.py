@@ -99,7 +99,7 @@ def main() -> None:
         model = Decoder(config)
     torch.set_default_dtype(torch.float32)
     timed = points(model, prefills, decodes, device)
-    rounds = 2 if quick else 6
+    rounds = 2 if quick else 4
     best = dict.fromkeys(timed, float("inf"))
     roof = None
     for run in timed.values():
