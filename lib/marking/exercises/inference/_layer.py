@@ -324,11 +324,16 @@ MISTAKES = {
 }
 
 
+def alone(function: Callable, **changes) -> Callable:
+    """The same as a `partial`, but not tried in pairs: a thousand pairs take seconds."""
+    return lambda **inputs: function(**inputs, **changes)
+
+
 def shared(function: Callable, *names: str) -> tuple[Mistake, ...]:
     """These mistakes, made in `function`, which passes their change on to `layer`."""
     made = []
     for name in names:
         change, says, read, *others = MISTAKES[name]
-        also = tuple(partial(function, **other) for other in others)
+        also = tuple(alone(function, **other) for other in others)
         made.append(Mistake(name, partial(function, **change), says, read, also=also))
     return tuple(made)

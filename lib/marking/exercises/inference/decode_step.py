@@ -9,7 +9,7 @@ from clearhead.inference import decode_layer as reference
 from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.inference import _layer as parts
 from marking.exercises.inference._given import rotary
-from marking.exercises.inference._layer import HANDS, HOLDS, STANDS, head_size, layer, shared
+from marking.exercises.inference._layer import HANDS, HOLDS, STANDS, alone, head_size, layer, shared
 
 # --- situations ------------------------------------------------------------------------------
 
@@ -152,7 +152,7 @@ def cache_rotated_with_kept_raw(
     return _decode(*given, old_keys=_old_turned, kept=parts.raw)
 
 
-rotated_again_too = (partial(_decode, old_keys=_old_turned), cache_rotated_with_kept_raw)
+rotated_again_too = (alone(_decode, old_keys=_old_turned), cache_rotated_with_kept_raw)
 
 
 def _position(position):
@@ -168,16 +168,16 @@ def _seen(seen):
 
 
 def _back(back):
-    return partial(_decode, back=back)
+    return alone(_decode, back=back)
 
 
 position_zero = _position(lambda cache_k: 0)
 position_late = _position(lambda cache_k: cache_k.shape[2] + 1)
 position_early = _position(lambda cache_k: cache_k.shape[2] - 1)
-position_from_heads = _position(lambda cache_k: cache_k.shape[1])
+position_from_heads = alone(_decode, position=lambda cache_k: cache_k.shape[1])
 position_from_batch = (
-    _position(lambda cache_k: cache_k.shape[0]),
-    _position(lambda cache_k: cache_k.shape[-1]),
+    alone(_decode, position=lambda cache_k: cache_k.shape[0]),
+    alone(_decode, position=lambda cache_k: cache_k.shape[-1]),
 )
 
 
@@ -193,21 +193,21 @@ unrotated_kept = partial(_decode, kept=parts.raw)
 new_token_left_out = _seen(lambda k, v, new_k, new_v: (k[:, :, :-1], v[:, :, :-1]))
 only_new_token = _seen(lambda k, v, new_k, new_v: (new_k, new_v))
 only_first_key = partial(_decode, allowed=lambda S: torch.arange(S) == 0)
-new_row_first = _grow(lambda cache, new: torch.cat([new, cache], dim=2))
+new_row_first = alone(_decode, grow=lambda cache, new: torch.cat([new, cache], dim=2))
 last_overwritten = _grow(lambda cache, new: torch.cat([cache[:, :, :-1], new], dim=2))
-oldest_dropped = _grow(lambda cache, new: torch.cat([cache[:, :, 1:], new], dim=2))
-along_heads = _grow(lambda cache, new: torch.cat([cache, new], dim=1))
+oldest_dropped = alone(_decode, grow=lambda cache, new: torch.cat([cache[:, :, 1:], new], dim=2))
+along_heads = alone(_decode, grow=lambda cache, new: torch.cat([cache, new], dim=1))
 along_features = (
-    _grow(lambda cache, new: torch.cat([cache, new], dim=-1)),
-    _grow(lambda cache, new: torch.cat([cache, new], dim=0)),
-    _grow(lambda cache, new: torch.cat([cache, new])),
+    alone(_decode, grow=lambda cache, new: torch.cat([cache, new], dim=-1)),
+    alone(_decode, grow=lambda cache, new: torch.cat([cache, new], dim=0)),
+    alone(_decode, grow=lambda cache, new: torch.cat([cache, new])),
 )
-values_not_grown = partial(_decode, grow_values=lambda cache, new: cache)
-keys_not_grown = (partial(_decode, grow=lambda cache, new: cache, grow_values=_appended),)
-key_cache_for_value = partial(_decode, held=lambda cache_k, cache_v: (cache_k, cache_k))
+values_not_grown = alone(_decode, grow_values=lambda cache, new: cache)
+keys_not_grown = (alone(_decode, grow=lambda cache, new: cache, grow_values=_appended),)
+key_cache_for_value = alone(_decode, held=lambda cache_k, cache_v: (cache_k, cache_k))
 key_for_value = (_back(lambda y, k, v, cache_k, cache_v, new_k, new_v: (y, k, k)),)
 swapped = _back(lambda y, k, v, cache_k, cache_v, new_k, new_v: (y, v, k))
-swapped_caches = (partial(_decode, held=lambda cache_k, cache_v: (cache_v, cache_k)),)
+swapped_caches = (alone(_decode, held=lambda cache_k, cache_v: (cache_v, cache_k)),)
 cache_not_grown = _back(lambda y, k, v, cache_k, cache_v, new_k, new_v: (y, cache_k, cache_v))
 only_new_rows = _back(lambda y, k, v, cache_k, cache_v, new_k, new_v: (y, new_k, new_v))
 token_axis_dropped = _back(lambda y, k, v, cache_k, cache_v, new_k, new_v: (y[:, 0], k, v))

@@ -9,7 +9,7 @@ from clearhead.inference import prefill_layer as reference
 from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.inference import _layer as parts
 from marking.exercises.inference._given import rotary
-from marking.exercises.inference._layer import HANDS, HOLDS, STANDS, head_size, layer, shared
+from marking.exercises.inference._layer import HANDS, HOLDS, STANDS, alone, head_size, layer, shared
 
 # --- situations ------------------------------------------------------------------------------
 
@@ -110,11 +110,13 @@ def _prefill(
 
 
 def _at(positions):
-    return partial(_prefill, positions=positions)
+    return alone(_prefill, positions=positions)
 
 
 def _allowed(*masks):
-    return tuple(partial(_prefill, allowed=mask) for mask in masks)
+    """The first may be made together with another mistake."""
+    first, *others = masks
+    return partial(_prefill, allowed=first), *(alone(_prefill, allowed=mask) for mask in others)
 
 
 def _hidden_by(number):
@@ -122,12 +124,12 @@ def _hidden_by(number):
 
 
 def _back(back):
-    return partial(_prefill, back=back)
+    return alone(_prefill, back=back)
 
 
-positions_from_one = _at(lambda T: torch.arange(T) + 1)
+positions_from_one = partial(_prefill, positions=lambda T: torch.arange(T) + 1)
 positions_backwards = _at(lambda T: torch.arange(T - 1, -1, -1))
-not_rotated = _at(lambda T: torch.zeros(T, dtype=torch.int64))
+not_rotated = partial(_prefill, positions=lambda T: torch.zeros(T, dtype=torch.int64))
 all_at_the_end = (_at(lambda T: torch.full((T,), T - 1)), _at(lambda T: torch.full((T,), T)))
 
 not_causal = _allowed(lambda T: None)
@@ -137,7 +139,7 @@ looks_ahead = _allowed(
 hides_itself = (
     *_allowed(lambda T: _causal(T).tril(-1)),
     *(
-        partial(_prefill, allowed=lambda T: _causal(T).tril(-1), hide=_hidden_by(number))
+        alone(_prefill, allowed=lambda T: _causal(T).tril(-1), hide=_hidden_by(number))
         for number in (-1e9, -1e4, torch.finfo(torch.float32).min)
     ),
 )
@@ -145,8 +147,8 @@ one_ahead = _allowed(lambda T: torch.ones(T, T, dtype=torch.bool).tril(1))
 mask_after_softmax = partial(
     _prefill, hide=lambda scores, mask: scores, after=lambda weights, mask: weights * mask
 )
-mask_multiplies = partial(_prefill, hide=lambda scores, mask: scores * mask)
-fill_too_small = tuple(partial(_prefill, hide=_hidden_by(n)) for n in (-10.0, -1.0, -5.0, -30.0))
+mask_multiplies = alone(_prefill, hide=lambda scores, mask: scores * mask)
+fill_too_small = tuple(alone(_prefill, hide=_hidden_by(n)) for n in (-10.0, -1.0, -5.0, -30.0))
 
 unrotated_kept = partial(_prefill, kept=parts.raw)
 
@@ -156,9 +158,11 @@ def copied_heads_kept(x, w_q, w_k, w_v, w_o, n_heads, n_kv_heads, theta):
     return y, parts.neighbours(k, n_heads), parts.neighbours(v, n_heads)
 
 
-key_for_value = _back(lambda y, k, v: (y, k, k))
+key_for_value = partial(_prefill, back=lambda y, k, v: (y, k, k))
 keys_and_values_swapped = _back(lambda y, k, v: (y, v, k))
-tokens_before_heads = _back(lambda y, k, v: (y, k.transpose(1, 2), v.transpose(1, 2)))
+tokens_before_heads = partial(
+    _prefill, back=lambda y, k, v: (y, k.transpose(1, 2), v.transpose(1, 2))
+)
 heads_joined = _back(lambda y, k, v: (y, parts.joined(k), parts.joined(v)))
 last_query_only = _back(lambda y, k, v: (y[:, -1:], k, v))
 last_query_without_axis = (_back(lambda y, k, v: (y[:, -1], k, v)),)
@@ -200,7 +204,7 @@ def _counted_by_heads(y, n, at, theta, *, turn, cut):
     return turn(heads, torch.arange(n)[None], theta).transpose(1, 2), heads.transpose(1, 2)
 
 
-counted_by_heads = (partial(_prefill, project=_counted_by_heads),)
+counted_by_heads = (alone(_prefill, project=_counted_by_heads),)
 
 # --- other right answers ---------------------------------------------------------------------
 
