@@ -321,6 +321,19 @@ class TestOutcomes:
         assert found[3] == expected[3][:2] and engine.requests[3].state == "cancelled"
         assert [found[id] for id in (0, 2, 4, 5)] == [expected[id] for id in (0, 2, 4, 5)]
 
+    def test_who_is_cancelled_during_a_step_is_asked_for_no_token(self, model):
+        engine, asked = Engine(model, blocks=30, block=4, budget=50), []
+
+        def cancel_other(logits, known):
+            engine.cancel(1)
+            return 3
+
+        engine.submit([1, 2], 1, choose=cancel_other)
+        engine.submit([4, 5], 1, choose=lambda logits, known: asked.append(known))
+        engine.step()  # both prompts
+        assert engine.requests[1].state == "cancelled" and asked == []
+        check_books(engine)
+
     def test_a_choose_may_write_into_its_logits(self, model, expected):
         def choose(logits, known):
             best = int(logits.argmax())

@@ -120,8 +120,8 @@ class TestByHand:
 
 @POLICIES
 def test_the_clock_jumps_to_the_next_arrival(policy):
-    trace = [Arrival(3.0, 2, 1), Arrival(10.0, 2, 1)]
-    assert [s.times for s in replay(trace, policy(), one).served] == [(4,), (11,)]
+    trace = [Arrival(3.0, 2, 1), Arrival(10.25, 2, 1)]
+    assert [s.times for s in replay(trace, policy(), one).served] == [(4,), (11.25,)]
 
 
 @POLICIES
