@@ -464,7 +464,7 @@ SPECULATIVE_ACCEPT = Exercise(
             "only-the-rejected-removed",
             from_target_without_it,
             "only the rejected token is taken out of the model's distribution; subtract the "
-            "draft's whole row. (The two agree when the draft is certain.)",
+            "draft's whole row. The two agree when the draft is certain.",
             EXACT,
         ),
         Mistake(

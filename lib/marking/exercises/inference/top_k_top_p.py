@@ -609,7 +609,7 @@ TOP_K_TOP_P = Exercise(
             "p-from-the-least-likely",
             least_likely_first,
             "the probabilities are added up from the least likely token on; begin with the "
-            "likeliest. (Sorted upwards, it is the sums up to 1 − p that go.)",
+            "likeliest. Sorted upwards, it is the sums up to 1 − p that go.",
             ALLOWED,
             also=(least_likely_up_to,),
         ),
