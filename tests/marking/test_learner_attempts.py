@@ -11,6 +11,8 @@ from lora_attempts import ATTEMPTS as LORA
 from marking import check
 from marking.registry import exercises
 
+pytestmark = pytest.mark.timeout(1800)  # one fixture checks every attempt
+
 ATTEMPTS = ATTENTION + LORA + INFERENCE
 LEAST_NAMED = 0.9
 NAMES = [f"{a.exercise.partition('.')[2]}-{a.answer.__name__}" for a in ATTEMPTS]
