@@ -1,4 +1,4 @@
-"""What counting and predicting refuse; run by `test_refusals`, without the jaxtyping hook."""
+"""What counting and predicting refuse; run by `test_bad_input`, without the jaxtyping hook."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What the rules of choosing refuse; run by `test_refusals`, without the jaxtyping hook."""
+"""What the rules of choosing refuse; run by `test_bad_input`, without the jaxtyping hook."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""What speculative decoding refuses; run by `test_refusals`, without the jaxtyping hook."""
+"""What speculative decoding refuses; run by `test_bad_input`, without the jaxtyping hook."""
 
 import pytest
 import torch
