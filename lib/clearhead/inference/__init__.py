@@ -38,7 +38,7 @@ from .policies import ChunkedPrefill, ContinuousBatching, StaticBatching
 from .pool import BlockPool, prefix_names
 from .positions import chunked_prefill_mask, padded_positions
 from .prediction import Prediction, Roof, predict, step_seconds
-from .quantised import Int8Cache
+from .quantised import Int8Cache, dequantise_rows, quantise_rows
 from .replay import Policy, Work, replay
 from .request import Request
 from .roofline import LowerBound, Operation, phase_operations, time_lower_bound
@@ -110,6 +110,7 @@ __all__ = [
     "decode_crossover_tokens",
     "decode_layer",
     "decode_step",
+    "dequantise_rows",
     "draw",
     "draw_trace",
     "early_exit",
@@ -137,6 +138,7 @@ __all__ = [
     "prefill",
     "prefill_layer",
     "prefix_names",
+    "quantise_rows",
     "repetition_penalty",
     "replay",
     "rounded_copy",
