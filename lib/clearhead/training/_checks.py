@@ -1,0 +1,109 @@
+r"""Refuse words, documents, rows and conversations that do not fit, in one sentence.
+
+Each function returns nothing and raises `TypeError` (wrong kind or dtype) or `ValueError` (wrong
+shape, size or content).
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from clearhead._checks import require_integer
+
+ROLES = ("system", "user", "assistant")
+MARKERS = ("<|im_start|>", "<|im_end|>")
+
+
+def require_ids(limit: int, **lists: Sequence[int]) -> None:
+    """Every argument is a list of integers from 0 to less than `limit`."""
+    for name, ids in lists.items():
+        for i in ids:
+            if isinstance(i, bool) or not isinstance(i, int):
+                raise TypeError(f"{name} holds a {type(i).__name__} ({i!r}); give integers.")
+            if not 0 <= i < limit:
+                raise ValueError(f"{name} holds {i}; give integers from 0 to {limit - 1}.")
+
+
+def require_words(words: Sequence[tuple[Sequence[int], int]], merges: int) -> None:
+    """Each word is (bytes, how often), and a number of merges can be learned from them."""
+    require_integer(0, merges=merges)
+    for word in words:
+        if isinstance(word, str | bytes) or len(word) != 2:
+            raise TypeError(
+                f"A word is {word!r}; give a pair: a list of bytes, how often it occurs."
+            )
+        require_ids(256, word=word[0])
+        require_integer(1, count=word[1])
+
+
+def require_merges(merges: Sequence[tuple[int, int]]) -> None:
+    """Each merge is a pair of tokens that exist when it is learned."""
+    for i, pair in enumerate(merges):
+        if len(pair) != 2:
+            raise ValueError(f"Merge {i} is {pair!r}; give a pair of tokens.")
+        require_ids(256 + i, **{f"merge {i}": pair})
+
+
+def require_documents(documents: Sequence[Sequence[int]]) -> None:
+    """There is at least one document, and each is a list of ids."""
+    if isinstance(documents, str) or len(documents) == 0:
+        raise ValueError("There are no documents; give one list of ids or more.")
+    for number, document in enumerate(documents):
+        if isinstance(document, int | str):
+            raise TypeError(
+                f"Document {number} is a {type(document).__name__}; give a list of lists of ids."
+            )
+        for other in set(map(type, document)) - {int}:
+            raise TypeError(f"Document {number} holds a {other.__name__}; give a list of integers.")
+
+
+def require_numbers(**tensors: Tensor) -> None:
+    """Every argument is a (B, T) tensor of integers, all of one shape."""
+    first_name, first = next(iter(tensors.items()))
+    for name, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
+        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            raise TypeError(f"{name} is {x.dtype}; give a tensor of integers, torch.int64.")
+        if x.ndim != 2:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; give (B, T), a row each.")
+        if x.shape != first.shape:
+            raise ValueError(
+                f"{first_name} is {tuple(first.shape)} and {name} {tuple(x.shape)}; "
+                "give one shape for both."
+            )
+
+
+def require_header(header: Tensor, end: int) -> None:
+    """`header` is a row of ids that open a turn, so that `end`, which closes one, is not there."""
+    if not isinstance(header, Tensor) or header.is_floating_point() or header.ndim != 1:
+        raise TypeError("header is no row of ids; give a (h,) tensor of integers.")
+    if len(header) == 0:
+        raise ValueError("header is empty; give the ids that open an assistant turn.")
+    if end in header.tolist():
+        raise ValueError(
+            f"header {header.tolist()} holds end, {end}; a token can't open a turn and close it."
+        )
+
+
+def require_messages(messages: Sequence[dict[str, str]]) -> None:
+    """At least one message, each with a known role and a content without markers."""
+    if isinstance(messages, dict | str):
+        raise TypeError(f"messages is a {type(messages).__name__}; give a list of messages.")
+    if len(messages) == 0:
+        raise ValueError("messages is empty; give one message or more.")
+    for i, message in enumerate(messages):
+        if not isinstance(message, dict) or not {"role", "content"} <= message.keys():
+            raise TypeError(f"Message {i} is {message!r}; give {{'role': …, 'content': …}}.")
+        role, content = message["role"], message["content"]
+        if role not in ROLES:
+            raise ValueError(f"Message {i} has the role {role!r}; known are {', '.join(ROLES)}.")
+        if not isinstance(content, str):
+            raise TypeError(f"Message {i} has a content of {type(content).__name__}; give text.")
+        for marker in MARKERS:
+            if marker in content:
+                raise ValueError(
+                    f"The content of message {i} holds {marker!r}, which the model would read as "
+                    "the border of a turn; take it out."
+                )
