@@ -1,8 +1,8 @@
 """Run every test this machine can run: `python -m tooling.test [pytest arguments]`.
 
-The suite, then nbval over the lesson twins and the masters, in one pytest run. What a machine
-lacks is said in one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they
-fail).
+The suite, then nbval over the lesson twins and the masters, in one pytest run of two processes. A
+file stays in one process, as a notebook's cells need each other. What a machine lacks is said in
+one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they fail).
 """
 
 import os
@@ -34,6 +34,7 @@ def main(arguments: list[str]) -> int:
         notebooks += sorted((ROOT / "solutions").glob("*/*.ipynb"))
         arguments = ["tests", *(str(path.relative_to(ROOT)) for path in notebooks)]
         arguments += ["--nbval-lax", "--nbval-current-env"] if notebooks else []
+        arguments += ["-n", "2", "--dist", "loadfile"]
     command = [sys.executable, "-m", "pytest", *arguments]
     return subprocess.run(command, cwd=ROOT, env=os.environ).returncode
 
