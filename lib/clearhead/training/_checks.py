@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from clearhead._checks import require_integer
+from clearhead._checks import require_finite, require_floating, require_integer
 
 ROLES = ("system", "user", "assistant")
 MARKERS = ("<|im_start|>", "<|im_end|>")
@@ -107,3 +107,39 @@ def require_messages(messages: Sequence[dict[str, str]]) -> None:
                     f"The content of message {i} holds {marker!r}, which the model would read as "
                     "the border of a turn; take it out."
                 )
+
+
+def require_labels(scores: Tensor, **labels: Tensor) -> None:
+    """`scores` is (B, T, …) of floats and each label tensor (B, T) of integers; none is shifted."""
+    require_floating(scores=scores)
+    require_numbers(**labels)
+    for name, x in labels.items():
+        if scores.ndim != 3 or scores.shape[:2] != x.shape:
+            raise ValueError(
+                f"Given {tuple(scores.shape)} for {name} {tuple(x.shape)}; expected (B, T, …) for "
+                "(B, T), neither of them shifted."
+            )
+
+
+def require_bools(shape: Sequence[int], **masks: Tensor) -> None:
+    """Every argument is a boolean tensor of this shape."""
+    for name, x in masks.items():
+        kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        if kind != torch.bool:
+            raise TypeError(f"{name} is {kind}; give a boolean tensor, True = counts.")
+        if x.shape != shape:
+            raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {tuple(shape)}.")
+
+
+def require_some(mask: Tensor, why: str) -> None:
+    """At least one entry is True: a mean over nothing is not a number."""
+    if not mask.any():
+        raise ValueError(f"there is nothing to average: {why}.")
+
+
+def require_positive(**values: float | int) -> None:
+    """Every argument is a finite number above zero."""
+    require_finite(**values)
+    for name, value in values.items():
+        if value <= 0:
+            raise ValueError(f"{name} is {value}; give a number above 0.")
