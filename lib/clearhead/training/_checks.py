@@ -45,6 +45,19 @@ def require_merges(merges: Sequence[tuple[int, int]]) -> None:
         require_ids(256 + i, **{f"merge {i}": pair})
 
 
+def require_special(special: Sequence[str], eos: str | None) -> None:
+    """Special tokens are different texts, not empty, and `eos` is None or one of them."""
+    if isinstance(special, str):
+        raise TypeError(f"special is the text {special!r}; give a list of texts.")
+    for text in special:
+        if not isinstance(text, str) or not text:
+            raise ValueError(f"special holds {text!r}; give texts such as '<|endoftext|>'.")
+    if len(set(special)) < len(special):
+        raise ValueError(f"special is {list(special)}; give each text once.")
+    if eos is not None and eos not in special:
+        raise ValueError(f"eos is {eos!r}; give one of the special tokens, {list(special)}.")
+
+
 def require_documents(documents: Sequence[Sequence[int]]) -> None:
     """There is at least one document, and each is a list of ids."""
     if isinstance(documents, str) or len(documents) == 0:
@@ -107,6 +120,22 @@ def require_messages(messages: Sequence[dict[str, str]]) -> None:
                     f"The content of message {i} holds {marker!r}, which the model would read as "
                     "the border of a turn; take it out."
                 )
+
+
+def require_chat_tokenizer(tokenizer) -> None:
+    """It puts nothing before a text, which is encoded in pieces, and a marker is one token."""
+    before = tokenizer.encode("")
+    if before:
+        raise ValueError(
+            f"This tokenizer puts {before} before each text; switch that off for chats."
+        )
+    for marker in MARKERS:
+        count = len(tokenizer.encode(marker))
+        if count != 1:
+            raise ValueError(
+                f"This tokenizer reads {marker} as {count} tokens; give one that knows ChatML: "
+                "ChatTokenizer, around a ByteBPE that was trained with the markers."
+            )
 
 
 def require_labels(scores: Tensor, **labels: Tensor) -> None:

@@ -94,12 +94,9 @@ def merge(ids: Sequence[int], pair: tuple[int, int], new: int) -> list[int]:
     """`ids` with `new` in the place of every `pair`, from left to right, without overlap."""
     merged, i = [], 0
     while i < len(ids):
-        if tuple(ids[i : i + 2]) == pair:
-            merged.append(new)
-            i += 2
-        else:
-            merged.append(ids[i])
-            i += 1
+        found = i + 1 < len(ids) and (ids[i], ids[i + 1]) == pair
+        merged.append(new if found else ids[i])
+        i += 2 if found else 1
     return merged
 
 
