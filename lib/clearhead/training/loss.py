@@ -67,7 +67,7 @@ def next_token_loss(
     counted = real[:, :-1] & real[:, 1:]  # B T-1: position t, and the token that it predicts
     require_some(counted, "no real token follows a real one")
     scores, targets = logits[:, :-1][counted], ids[:, 1:][counted]  # n V and n
-    _require_vocabulary(targets, logits.shape[-1])
+    require_vocabulary(targets, logits.shape[-1])
     log_p = torch.log_softmax(_precise(scores), dim=-1)
     return -log_p.gather(-1, targets[:, None].long()).mean()
 
@@ -83,7 +83,7 @@ def per_token_loss(
     require_labels(logits, labels=labels)
     counted = labels[:, 1:] != IGNORED
     targets = labels[:, 1:][counted].long()
-    _require_vocabulary(targets, logits.shape[-1])
+    require_vocabulary(targets, logits.shape[-1])
     scores = _precise(logits[:, :-1][counted])
     nll = scores.new_zeros(counted.shape)
     return nll.masked_scatter(counted, F.cross_entropy(scores, targets, reduction="none")), counted
@@ -140,7 +140,7 @@ def _precise(x: Tensor) -> Tensor:
     return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
-def _require_vocabulary(targets: Tensor, V: int) -> None:
+def require_vocabulary(targets: Tensor, V: int) -> None:
     wrong = targets[(targets < 0) | (targets >= V)]
     if wrong.numel():
         raise ValueError(

@@ -1,0 +1,53 @@
+r"""How well a model predicts text that it was not trained on.
+
+The mean loss over all held-out labels together, its exponential (perplexity), and the bits a byte
+where the number of bytes is known: `clearhead.training.loss`, equations (2) and (3). Bits a byte
+compare models with different tokenizers; losses and perplexities do not.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+
+from clearhead._checks import require_integer
+from clearhead.model import Decoder
+
+from .batches import Rows
+from .chunked import chunked_loss, hidden_states, vocabulary_matrix
+
+
+class HeldOut(NamedTuple):
+    """What `evaluate` measured."""
+
+    loss: float  # in nats a label
+    perplexity: float
+    bits_per_byte: float | None  # None where the number of bytes was not given
+    labels: int
+
+
+@torch.no_grad()
+def evaluate(
+    model: Decoder, rows: Rows, *, batch: int = 8, chunk: int = 512, n_bytes: int | None = None
+) -> HeldOut:
+    """The model's loss on `rows`, `batch` of them at a time, with dropout off.
+
+    `n_bytes` is the length in bytes of the text whose tokens are the labels. Sums over batches are
+    in fp64. Raises `TypeError` or `ValueError` when a size is not a positive integer.
+    """
+    require_integer(1, batch=batch)
+    if n_bytes is not None:
+        require_integer(1, n_bytes=n_bytes)
+    device, mode = next(model.parameters()).device, model.training
+    model.eval()
+    total, labels = 0.0, 0
+    for index in torch.arange(len(rows.ids)).split(batch):
+        part = rows.take(index, device)
+        hidden = hidden_states(model, part.ids, positions=part.positions, mask=part.mask())
+        matrix = vocabulary_matrix(model)
+        total += chunked_loss(hidden, matrix, part.labels, chunk=chunk, count=1).item()
+        labels += part.counted()
+    model.train(mode)
+    loss = total / labels
+    bits = None if n_bytes is None else total / (n_bytes * math.log(2))
+    return HeldOut(loss, math.exp(loss), bits, labels)
