@@ -134,7 +134,8 @@ class ByteBPE:
         r"""Read what `save` wrote. Raises `ValueError` when the file is something else."""
         try:
             state = json.loads(Path(path).read_text(encoding="utf-8"))
-            return cls(state["merges"], state["special"], eos=state["eos"])
+            merges = [tuple(pair) for pair in state["merges"]]
+            return cls(merges, state["special"], eos=state["eos"])
         except (ValueError, TypeError, KeyError) as error:
             raise ValueError(f"{path} was not written by ByteBPE.save: {error!r}") from None
 

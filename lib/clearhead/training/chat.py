@@ -100,6 +100,7 @@ def encode_chats(
     `pad` may be the end token, for labels are not found by looking for it. Raises `ValueError` as
     `encode_chat` does, naming the conversation, and when there is none.
     """
+    require_integer(0, pad=pad)
     if len(chats) == 0:
         raise ValueError("chats is empty; give one conversation or more.")
     rows = []

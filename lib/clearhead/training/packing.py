@@ -78,6 +78,7 @@ def pack_best_fit(documents: Sequence[Sequence[int]], length: int, pad: int) -> 
     Raises `ValueError` when there is no document or one is empty.
     """
     require_integer(1, length=length)
+    require_integer(IGNORED, pad=pad)
     require_documents(documents)
     pieces = [
         (number, document[start : start + length])
