@@ -112,7 +112,7 @@ class _Chunked(torch.autograd.Function):
             z.scatter_add_(-1, y, z.new_full(y.shape, -1.0)).div_(count)
             delta = z.to(dtype)  # equation (2)
             if of_rows is not None:
-                torch.mm(delta, W, out=of_rows[start : start + chunk])  # equation (3)
+                of_rows[start : start + chunk] = delta @ W  # equation (3)
             if of_matrix is not None:
                 _add_product(of_matrix, delta.mT, h)
         ctx.gradients = of_rows, of_matrix
