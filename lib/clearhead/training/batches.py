@@ -91,10 +91,17 @@ def make_rows(
     nothing = (labels[:, 1:] == IGNORED).all(1).nonzero().flatten().tolist()
     if nothing:
         raise ValueError(
-            f"row {nothing[0]} (and {len(nothing) - 1} others) has no label to learn: was its "
-            "answer cut off, or masked with the prompt? Leave it out or repair it."
+            f"rows without a label to learn: {len(nothing)} of {len(ids)}, the first is row "
+            f"{nothing[0]}. Was the answer cut off, or masked with the prompt? Leave them out or "
+            "repair them."
         )
     return Rows(*(None if x is None else x.long() for x in (ids, labels, documents, positions)))
+
+
+def require_rows(rows: Rows) -> None:
+    """What is to be trained on was made by `make_rows`."""
+    if not isinstance(rows, Rows):
+        raise TypeError(f"rows is a {type(rows).__name__}; make_rows(ids, labels) makes them.")
 
 
 def batch_rows(seed: int, step: int, n_rows: int, batch: int) -> Int[Tensor, " batch"]:

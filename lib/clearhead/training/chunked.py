@@ -41,11 +41,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from clearhead._checks import require_integer
+from clearhead._checks import require_floating, require_integer
 from clearhead.model import Decoder
 from clearhead.model._checks import check_mask
 
-from ._checks import require_labels
+from ._checks import require_labels, require_some
 from .labels import IGNORED
 from .loss import require_vocabulary
 
@@ -75,15 +75,17 @@ def chunked_loss(
     learned = labels[:, 1:] != IGNORED
     targets = labels[:, 1:][learned].long()  # n
     require_vocabulary(targets, len(matrix))
-    count = len(targets) if count is None else count
-    if count == 0:
-        raise ValueError(f"there is nothing to average: every label but the first is {IGNORED}.")
+    if count is None:
+        require_some(learned, f"every label but the first is {IGNORED}")
+        count = len(targets)
     require_integer(1, count=count)
     rows, kind = hidden[:, :-1][learned], hidden.device.type  # n C
-    dtype = matrix.dtype
     if torch.is_autocast_enabled(kind):
         dtype = torch.get_autocast_dtype(kind)
         rows = rows.to(dtype)
+    else:
+        dtype = matrix.dtype
+        require_floating(hidden=hidden, matrix=matrix)
     with torch.autocast(kind, enabled=False):
         wanted = torch.is_grad_enabled()
         return _Chunked.apply(rows, matrix, targets, chunk, count, dtype, wanted)

@@ -13,7 +13,7 @@ import torch
 from clearhead._checks import require_integer
 from clearhead.model import Decoder
 
-from .batches import Rows
+from .batches import Rows, require_rows
 from .chunked import chunked_loss, hidden_states, vocabulary_matrix
 
 
@@ -35,6 +35,7 @@ def evaluate(
     `n_bytes` is the length in bytes of the text whose tokens are the labels. Sums over batches are
     in fp64. Raises `TypeError` or `ValueError` when a size is not a positive integer.
     """
+    require_rows(rows)
     require_integer(1, batch=batch)
     if n_bytes is not None:
         require_integer(1, n_bytes=n_bytes)

@@ -33,7 +33,7 @@ from clearhead._checks import require_integer
 from clearhead.model import Decoder
 
 from .adamw import decay_groups
-from .batches import Rows, batch_rows, derived_seed
+from .batches import Rows, batch_rows, derived_seed, require_rows
 from .checkpoint import load_checkpoint, save_checkpoint
 from .chunked import chunked_loss, hidden_states, vocabulary_matrix
 from .distributed import join, mean_over_processes, shared, wait_for_all, without_averaging
@@ -73,6 +73,7 @@ def train(
     not finite; `ValueError` when the checkpoint is of another model, recipe or other rows, or there
     are fewer rows in a batch than processes.
     """
+    require_rows(rows)
     require_integer(1, every=every)
     device, mode = next(model.parameters()).device, model.training
     rank, processes = join(device)
