@@ -44,7 +44,7 @@ def test_fast_training_learns_the_same_from_real_text():
 def test_training_takes_seconds():
     start = time.process_time()
     bpe = ByteBPE.train(corpus(), 2048)
-    assert time.process_time() - start < 5  # 0.5 s where this was written
+    assert time.process_time() - start < 15  # 0.5 s on a quiet machine; the plain one: minutes
     assert bpe.vocab_size == 2048
 
 

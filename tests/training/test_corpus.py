@@ -31,7 +31,7 @@ def test_a_folder_gives_its_texts_in_order_and_leaves_out_the_rest(tmp_path):
 
 def test_poems_are_entries_without_colours(tmp_path, monkeypatch):
     monkeypatch.setattr(MODULE, "FORTUNES", tmp_path)
-    text = "\x1b[32m《春晓》\x1b[m\n春眠不觉晓\n%\n\x1b[1;33m诗\x1b[m\n50% 处处\n%\n"
+    text = "\x1b[32m《春晓》\x1b[m\n春眠不觉晓\n%\n\x1b[\x1b[1;33m;m诗\x1b[m\n50% 处处\n%\n"
     (tmp_path / "tang300").write_text(text, encoding="utf-8")
     assert corpus("tang") == ["《春晓》\n春眠不觉晓", "诗\n50% 处处"]
 
@@ -66,8 +66,10 @@ def test_the_seed_decides_what_is_held_out():
 
 @pytest.mark.parametrize("seed", range(8))
 def test_copies_of_a_document_stay_together(seed):
-    documents = [f"poem {i % 7}" for i in range(35)]
-    train, test = split(documents, held_out=0.3, seed=seed)
+    """Two make up a quarter each by their copies: more than the share, so they are not held out."""
+    documents = [f"poem {i:02}" for i in range(40)] + ["poem xx", "poem yy"] * 20
+    train, test = split(documents, held_out=0.2, seed=seed)
     assert not set(train) & set(test)
-    assert len(train + test) == 35
-    assert 0 < len(test) <= 0.3 * 35
+    assert len(train + test) == 80
+    assert 0 < len(test) <= 0.2 * 80
+    assert test.count("poem xx") == test.count("poem yy") == 0

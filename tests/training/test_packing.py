@@ -116,11 +116,9 @@ def test_the_fullest_row_that_has_room_takes_a_document():
 
 
 def test_the_tightest_room_is_chosen_not_the_first():
-    """Rows with 4 and 1 places left: the single token goes where 1 is left."""
-    ids, _, _ = pack_best_fit([[1] * 6, [2] * 5, [3] * 3, [4] * 2], 9, 0)
-    assert ids.tolist() == [[1] * 6 + [3] * 3, [2] * 5 + [4] * 2 + [0, 0]]
-    ids, _, _ = pack_best_fit([[1] * 5, [2] * 8, [3] * 1], 9, 0)
-    assert ids.tolist() == [[2] * 8 + [3], [1] * 5 + [0] * 4]
+    """With 8 places left in the first row and 1 in the second, one token goes to the second."""
+    ids, _, _ = pack_best_fit([[1] * 12, [2] * 10, [3] * 9, [4]], 20, 0)
+    assert ids.tolist() == [[1] * 12 + [0] * 8, [2] * 10 + [3] * 9 + [4]]
 
 
 @pytest.mark.parametrize("seed", range(10))

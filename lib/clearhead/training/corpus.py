@@ -4,7 +4,7 @@ r"""Text to train on that is there already, or one package away: a list of docum
 | --- | --- | --- |
 | `python-topics` | Python's own help texts, 465 kB of English | every CPython |
 | `kjv` | the King James Bible, 4 MB, a chapter a document | Debian: `apt install bible-kjv` |
-| `tang` | 313 poems of the Tang, 90 kB of Chinese | Debian: `apt install fortunes-zh` |
+| `tang` | 313 poems of the Tang, 80 kB of Chinese | Debian: `apt install fortunes-zh` |
 | `song` | 95 poems of the Song, 30 kB | the same |
 | `chinese` | sayings, classics and manuals, 2 MB | the same |
 
@@ -22,7 +22,7 @@ from clearhead._checks import require_finite, require_integer
 
 FORTUNES = Path("/usr/share/games/fortunes")
 POEMS = {"tang": "tang300", "song": "song100", "chinese": "chinese"}
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")  # the terminal's, around titles and names
+COLOUR = re.compile(r"\x1b\[(\x1b\[[0-9;]*m)?[0-9;]*m")  # the terminal's; one may hold another
 NAMES = ("python-topics", "kjv", *POEMS)
 
 
