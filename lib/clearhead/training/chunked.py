@@ -12,13 +12,13 @@ z_i = W h_i, \qquad
 $$
 
 $$
-\frac{\partial\,\text{loss}}{\partial z_i} = \frac{\operatorname{softmax}(z_i) - e_{y_i}}{N}
+N \frac{\partial\,\text{loss}}{\partial z_i} = \operatorname{softmax}(z_i) - e_{y_i}
 =: \delta_i \tag{2}
 $$
 
 $$
-\frac{\partial\,\text{loss}}{\partial h_i} = W^\top \delta_i, \qquad
-\frac{\partial\,\text{loss}}{\partial W} = \sum_i \delta_i h_i^\top \tag{3}
+\frac{\partial\,\text{loss}}{\partial h_i} = \frac{1}{N} W^\top \delta_i, \qquad
+\frac{\partial\,\text{loss}}{\partial W} = \frac{1}{N} \sum_i \delta_i h_i^\top \tag{3}
 $$
 
 So `chunk` rows are taken at a time: their logits, (2) written over the logits, (3) added up; then
@@ -105,20 +105,18 @@ class _Chunked(torch.autograd.Function):
             of_matrix = torch.zeros_like(matrix, dtype=precise)
         for start in range(0, len(rows), chunk):
             h, y = rows[start : start + chunk], targets[start : start + chunk, None]
-            z = (h @ W.mT).to(precise)  # chunk V, equation (1)
-            logsumexp = z.logsumexp(-1, keepdim=True)
-            loss += (logsumexp - z.gather(-1, y)).sum()
+            log_p = (h @ W.mT).to(precise).log_softmax(-1)  # chunk V
+            loss -= log_p.gather(-1, y).sum()  # equation (1)
             if of_rows is None and of_matrix is None:
                 continue
-            z.sub_(logsumexp).exp_()  # softmax
-            z.scatter_add_(-1, y, z.new_full(y.shape, -1.0)).div_(count)
-            delta = z.to(dtype)  # equation (2)
+            p = log_p.exp_()
+            delta = p.scatter_add_(-1, y, p.new_full(y.shape, -1.0)).to(dtype)  # equation (2)
             if of_rows is not None:
                 of_rows[start : start + chunk] = delta @ W  # equation (3)
             if of_matrix is not None:
                 _add_product(of_matrix, delta.mT, h)
         ctx.gradients = of_rows, of_matrix
-        ctx.dtype = matrix.dtype
+        ctx.count, ctx.dtype = count, matrix.dtype
         return loss / count
 
     @staticmethod
@@ -128,9 +126,9 @@ class _Chunked(torch.autograd.Function):
             raise RuntimeError("chunked_loss's backward pass runs once: compute the loss again.")
         (of_rows, of_matrix), ctx.gradients = ctx.gradients, None
         if of_rows is not None:
-            of_rows = of_rows.mul_(upstream)
+            of_rows = of_rows.mul_(upstream / ctx.count)
         if of_matrix is not None:
-            of_matrix = of_matrix.mul_(upstream).to(ctx.dtype)
+            of_matrix = of_matrix.mul_(upstream / ctx.count).to(ctx.dtype)
         return of_rows, of_matrix, *[None] * 5
 
 
