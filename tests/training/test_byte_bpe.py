@@ -92,6 +92,7 @@ def test_the_vocabulary_is_bytes_then_merges_then_special_tokens(bpe):
     assert bpe.special_ids == {END: 256 + learned, START: 257 + learned}
     assert bpe.eos_id == bpe.special_ids[END]
     assert ByteBPE(bpe.merges, (END, START), eos=START).eos_id == bpe.special_ids[START]
+    assert ByteBPE.train(TEXT, 262, (END, START)).vocab_size == 262
     assert ByteBPE([]).eos_id is None
 
 

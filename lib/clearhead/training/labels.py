@@ -58,7 +58,7 @@ def row_labels(ids: list[int], header: list[int], end: int, pad: int) -> list[in
         real -= 1
     is_open = False
     for t in range(real):
-        is_open = is_open or (t >= h and ids[t - h : t] == header)  # equation (1)
+        is_open = is_open or ids[t - h : t] == header  # equation (1); too short while t < h
         if is_open:
             labels[t] = ids[t]
             is_open = ids[t] != end
