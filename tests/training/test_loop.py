@@ -172,6 +172,13 @@ def test_progress_writes_a_line_now_and_then_and_at_the_end():
     assert all("loss" in line and "labels/s" in line for line in lines)
 
 
+def test_of_several_processes_one_writes(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    lines = []
+    run(watch=progress(1, lines.append))
+    assert lines == []
+
+
 def test_a_straight_descent_in_place_of_the_cosine():
     recipe = changed(decay=2)
     rates = [recipe.rate(step) for step in range(6)]

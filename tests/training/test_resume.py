@@ -112,6 +112,7 @@ def wrong_rows():
         ({"rows": wrong_rows()}, "other rows"),
         ({"model": lambda: one_layer(width=32)}, "a model of other sizes"),
         ({"model": with_dropout}, "a model of other sizes"),
+        ({"model": lambda: one_layer(dtype=torch.float32)}, "or dtype"),
     ],
 )
 def test_the_checkpoint_of_another_run_is_refused(tmp_path, change, sentence):

@@ -55,7 +55,7 @@ def chunked_loss(
     matrix: Float[Tensor, "V C"],
     labels: Int[Tensor, "B T"],
     *,
-    chunk: int = 512,
+    chunk: int = 256,
     count: int | None = None,
 ) -> Float[Tensor, ""]:
     """Equation (1): what `next_token_loss` gives on `hidden @ matrix.T`, and its gradients.

@@ -28,7 +28,7 @@ class HeldOut(NamedTuple):
 
 @torch.no_grad()
 def evaluate(
-    model: Decoder, rows: Rows, *, batch: int = 8, chunk: int = 512, n_bytes: int | None = None
+    model: Decoder, rows: Rows, *, batch: int = 8, chunk: int = 256, n_bytes: int | None = None
 ) -> HeldOut:
     """The model's loss on `rows`, `batch` of them at a time, with dropout off.
 

@@ -158,12 +158,19 @@ def _resume(folder, model, optimiser, rows: Rows, recipe: Recipe) -> list[float]
     if state is None:
         return []
     now, then = recipe.trajectory(), state["recipe"]
-    other = [f"{name} {then.get(name)}, now {now[name]}" for name in now if now[name] != then[name]]
+    other = [
+        f"{name} {then.get(name)}, now {value}"
+        for name, value in now.items()
+        if value != then.get(name)
+    ]
     if state["rows"] != rows.fingerprint():
         other.append("other rows")
-    shapes = {name: tuple(x.shape) for name, x in model.state_dict().items()}
-    if {name: tuple(x.shape) for name, x in state["model"].items()} != shapes:
-        other.append("a model of other sizes")
+    here, there = (
+        {name: (x.shape, x.dtype) for name, x in weights.items()}
+        for weights in (model.state_dict(), state["model"])
+    )
+    if here != there:
+        other.append("a model of other sizes or dtype")
     if other:
         raise ValueError(
             f"the checkpoint in {folder} is of another run ({'; '.join(other)}); give the same to "

@@ -7,6 +7,7 @@ of each of its steps, and `progress` prints one line for some of them.
 """
 
 import dataclasses
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -45,7 +46,7 @@ class Recipe:
     eps: float = 1e-8
     clip: float = 1.0  # the longest gradient
     seed: int = 0
-    chunk: int = 512  # tokens whose logits exist at a time
+    chunk: int = 256  # tokens whose logits exist at a time
     dtype: torch.dtype | None = None  # of products, for example torch.bfloat16; weights keep theirs
 
     def __post_init__(self):
@@ -90,12 +91,14 @@ def progress(every: int = 10, write: Callable[[str], object] = print) -> Callabl
     """A `watch` for `train` that writes a line every `every` steps and at the last.
 
     The line has the loss before the step, the learning rate, and the labels a second since the line
-    before, whatever else was done in that time.
+    before, whatever else was done in that time. Of several processes the first alone writes.
     """
     require_integer(1, every=every)
     since = {"labels": 0, "time": None}
 
     def watch(step: Step) -> None:
+        if int(os.environ.get("RANK", 0)):
+            return
         if since["time"] is None:
             since["time"] = time.perf_counter() - step.seconds
         since["labels"] += step.labels
