@@ -386,7 +386,8 @@ BPE_ENCODE = Exercise(
         _known(
             "first-merge-missed",
             first_merge_missed,
-            "merge number 0 is never used: `if rank` is false for 0; ask whether it is None.",
+            "merge number 0 is never used, perhaps because `if rank` is false for 0; ask whether "
+            "it is None.",
         ),
         _known(
             "bytes-alone",
@@ -425,7 +426,8 @@ BPE_ENCODE = Exercise(
         _known(
             "raises-on-short-words",
             raises,
-            "a word of one token has no pairs, and min of nothing raises; such a word is done.",
+            "a word of one token has no pairs to choose from, and min or max of nothing raises; "
+            "such a word is done.",
         ),
         _known(
             "bytes-returned",
@@ -445,8 +447,8 @@ BPE_ENCODE = Exercise(
     ),
     alternatives=(in_the_order_of_merges, place_by_place, by_text, by_a_heap),
     hints=(
-        "Learned were (b, c) and then (a, b). Cut the word abc on paper, then look up in the "
-        "lesson what it becomes. Which pair would you have joined without the list?",
+        "Learned were (b, c) and then (a, b). Cut the word abc on paper. Which pair would you "
+        "join when reading from the left, and which one do the merges want?",
         "One round is: look at all pairs of neighbours, keep those that the list knows, choose "
         "one, replace it everywhere. What tells you that there is no other round?",
         "Which merges can still find something after merge number i was done? Not those before "

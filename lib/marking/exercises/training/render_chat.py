@@ -431,8 +431,8 @@ RENDER_CHAT = Exercise(
         _known(
             "role-set-off-otherwise",
             other_break_after_role,
-            "the role is set off by something else than one line break behind it; a model that "
-            "was trained on the template knows only that.",
+            "something else than the role and one line break stands between <|im_start|> and the "
+            "content; a model that was trained on the template knows only that.",
         ),
         _known(
             "line-break-before-the-end",
@@ -530,8 +530,8 @@ RENDER_CHAT = Exercise(
         _known(
             "empty-one-replaced",
             empty_replaced,
-            "an empty system message counts as none, and the default comes as well; whoever "
-            "writes an empty one means it.",
+            "an empty system message counts as none, and the default comes before it or in its "
+            "place; whoever writes an empty one means it.",
         ),
         _known(
             "own-system-message-replaced",
@@ -541,7 +541,7 @@ RENDER_CHAT = Exercise(
         _known(
             "default-in-the-wrong-place",
             in_the_wrong_place,
-            "the default system message stands at the end; it goes before all others.",
+            "the default system message stands further behind; it goes before all others.",
         ),
         _known(
             "default-in-the-first-message",

@@ -361,7 +361,8 @@ end_not_learned = _change("spans", _moved(0, -1, _closed))
 last_word_lost = _change("spans", _moved(0, -2, _closed))
 one_more = _change("spans", _moved(0, 1, _closed), _and_one_more)
 cut_off_dropped = _change("chosen", lambda answers: [a for a in answers if a.closed])
-cut_off_last_lost = _change("spans", _moved(0, -1, lambda a: not a.closed), _moved(0, -1))
+cut_off_shortened = _change("spans", _moved(0, -1, lambda a: not a.closed))
+last_always_lost = _change("spans", _moved(0, -1))
 first_only = _change("chosen", lambda answers: answers[:1])
 last_only = _change("chosen", lambda answers: answers[-1:])
 from_first_on = _change("spans", _from_first_on)
@@ -381,29 +382,34 @@ zero_hidden = _change("hide", lambda labels, ids, end, pad: labels.masked_fill(i
 padding_learned = _change("real", lambda row, end, pad: len(row))
 
 zero_ignored = _change("ignored", 0)
-other_ignored = _change("ignored", -1, 100, 1, -200)
+other_ignored = _change("ignored", -1, 100)
 pad_for_ignored = _change(
     "finish",
     lambda labels, ids, pad: labels.masked_fill(labels == IGNORED, pad),
 )
-mask_returned = _change("finish", _mask(torch.bool), _mask(torch.int64), _mask(torch.float32))
-attention_mask = _change(
-    "finish",
-    lambda labels, ids, pad: (ids != pad).long(),
-    lambda labels, ids, pad: ids != pad,
-)
-other_dtype = _change(
-    "finish",
-    lambda labels, ids, pad: labels.float(),
-    lambda labels, ids, pad: labels.int(),
-    lambda labels, ids, pad: labels.double(),
-)
-lists = _change("finish", lambda labels, ids, pad: labels.tolist())
-two_parts = _change(
-    "finish",
-    lambda labels, ids, pad: (ids, labels),
-    lambda labels, ids, pad: (labels, labels != IGNORED),
-)
+mask_returned = _change("finish", _mask(torch.int64), _mask(torch.bool))
+other_dtype = _change("finish", lambda labels, ids, pad: labels.float())
+
+
+def attention_mask(ids, header, end, pad):
+    return (ids != pad).long()
+
+
+def attention_mask_of_booleans(ids, header, end, pad):
+    return ids != pad
+
+
+def lists(ids, header, end, pad):
+    return _labels(ids, header, end, pad).tolist()
+
+
+def ids_too(ids, header, end, pad):
+    return ids, _labels(ids, header, end, pad)
+
+
+def mask_too(ids, header, end, pad):
+    labels = _labels(ids, header, end, pad)
+    return labels, labels != IGNORED
 
 
 def across_rows(ids, header, end, pad):
@@ -612,8 +618,16 @@ SFT_LABELS = Exercise(
         ),
         _known(
             "cut-off-answer-shortened",
-            cut_off_last_lost,
-            "the last token of an answer is left out, whether it is the end token or not.",
+            cut_off_shortened,
+            "the last token of an answer that was cut off is not learned; it is a word like the "
+            "others.",
+            ENDS,
+        ),
+        _known(
+            "last-token-left-out",
+            last_always_lost,
+            "the last token of an answer is left out, whether it is the end token or not; both are "
+            "learned.",
             ENDS,
         ),
         _known(
@@ -717,22 +731,22 @@ SFT_LABELS = Exercise(
         ),
         _known(
             "attention-mask",
-            attention_mask,
+            (attention_mask, attention_mask_of_booleans),
             "the attention mask comes back; labels are ids, and −100 where nothing is learned.",
         ),
         _known(
             "another-dtype",
             other_dtype,
-            "the labels are not int64.",
+            "the labels come back in another dtype; ids are int64.",
         ),
         _known(
             "lists-returned",
-            lists,
+            (lists,),
             "lists come back; return a tensor.",
         ),
         _known(
             "more-than-labels",
-            two_parts,
+            (ids_too, mask_too),
             "something comes back beside the labels; return them alone.",
         ),
     ),
