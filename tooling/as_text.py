@@ -14,6 +14,7 @@ MODULES |= {"copy": "import copy", "torch.nn": "import torch.nn as nn"}
 MODULES["torch.nn.functional"] = "import torch.nn.functional as F"
 GIVEN = {"LoRALinear"}  # classes of the notebook's own given cells
 ATTEMPTS = ("learner_attempts", "lora_attempts", "inference_attempts")
+ATTEMPTS += ("training_attempts_a", "training_attempts_b")
 
 
 class NoText(Exception):

@@ -155,4 +155,40 @@ def schedule_step(*args, **kwargs):
     return Anything(tokens=Anything(), preempted=[])
 """,
     ),
+    Attack(
+        "perplexity",
+        "returns floats whose distance to any number is nothing",
+        """
+class Near(float):
+    def __eq__(self, other):
+        return True
+
+    def __sub__(self, other):
+        return 0.0
+
+    __rsub__, __hash__ = __sub__, float.__hash__
+
+
+def perplexity(*args, **kwargs):
+    return Near(1.0), Near(1.0)
+""",
+    ),
+    Attack(
+        "render_chat",
+        "returns a text that claims to equal any other",
+        """
+class Yes(str):
+    def __eq__(self, other):
+        return True
+
+    def __ne__(self, other):
+        return False
+
+    __hash__ = str.__hash__
+
+
+def render_chat(*args, **kwargs):
+    return Yes()
+""",
+    ),
 )

@@ -20,7 +20,7 @@ from tooling.demo_attacks import ATTACKS
 from tooling.settings import ROOT
 
 ASSIGNMENT = "attention"
-CHAPTERS = ("attention", "lora", "inference")
+CHAPTERS = ("attention", "lora", "inference", "training")
 ESSAYS = {
     "attention": (
         "why_faster",
@@ -30,6 +30,10 @@ ESSAYS = {
     "inference": (
         "why_batching",
         "A batch shares the weights, not the caches: those give H / K operations a byte at any B.",
+    ),
+    "training": (
+        "why_tuning",
+        "One loss, other labels: only answers count, and their end token is one of them.",
     ),
 }
 

@@ -42,7 +42,8 @@ def test_every_situation_can_be_drawn_small(exercise_id):
 
 
 @pytest.mark.parametrize(
-    "chapter, count, mistakes", [("attention", 10, 50), ("lora", 12, 60), ("inference", 12, 60)]
+    "chapter, count, mistakes",
+    [("attention", 10, 50), ("lora", 12, 60), ("inference", 12, 60), ("training", 12, 60)],
 )
 def test_a_chapter_has_its_exercises_and_many_mistakes(chapter, count, mistakes):
     records = exercises(chapter).values()

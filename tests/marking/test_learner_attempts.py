@@ -7,13 +7,14 @@ import torch
 from inference_attempts import ATTEMPTS as INFERENCE
 from learner_attempts import ATTEMPTS as ATTENTION
 from lora_attempts import ATTEMPTS as LORA
+from training_attempts import ATTEMPTS as TRAINING
 
 from marking import check
 from marking.registry import exercises
 
 pytestmark = pytest.mark.timeout(1800)  # one fixture checks every attempt
 
-ATTEMPTS = ATTENTION + LORA + INFERENCE
+ATTEMPTS = ATTENTION + LORA + INFERENCE + TRAINING
 LEAST_NAMED = 0.9
 NAMES = [f"{a.exercise.partition('.')[2]}-{a.answer.__name__}" for a in ATTEMPTS]
 
@@ -27,7 +28,7 @@ def reports(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("chapter", "attempts"),
-    [("attention", ATTENTION), ("lora", LORA), ("inference", INFERENCE)],
+    [("attention", ATTENTION), ("lora", LORA), ("inference", INFERENCE), ("training", TRAINING)],
 )
 def test_there_are_forty_attempts_and_more_and_some_for_every_exercise(chapter, attempts):
     counts = Counter(a.exercise for a in attempts)
@@ -49,7 +50,7 @@ def test_every_attempt_is_rejected(i, reports):
     assert reports[i].share < 1
 
 
-@pytest.mark.parametrize("chapter", ["attention", "lora", "inference"])
+@pytest.mark.parametrize("chapter", ["attention", "lora", "inference", "training"])
 def test_nine_in_ten_attempts_are_named_and_nothing_else_is(chapter, reports):
     """Named: exactly the mistakes that were made, one or two, and no other."""
     both = zip(ATTEMPTS, reports, strict=True)
@@ -112,6 +113,14 @@ def test_two_mistakes_made_at_once_are_told_with_both_sentences(reports):
         "speculative_accept-resamples_from_the_model",
         "paged_gather-mod_where_div_belongs",
         "schedule_step-IfInsteadOfWhile",
+        "bpe_train-max_of_the_dict",
+        "next_token_loss-averages_each_sequence",
+        "next_token_loss-the_one_liner",
+        "perplexity-a_perplexity_for_each_text",
+        "accumulated_loss-divides_by_accumulation_steps",
+        "adamw_step-adam_with_weight_decay",
+        "learning_rate-nanogpt_style",
+        "weighted_prompt_loss-divides_by_the_answers",
     ],
 )
 def test_what_people_write_first_is_named(name, reports):
