@@ -21,8 +21,13 @@ def _inputs(*rows):
     return {"documents": torch.tensor(rows)}
 
 
+def _two(draw, first, second):
+    """Both rows; the first alone if small, so that its mask can be drawn."""
+    return _inputs(first) if draw.level is not None else _inputs(first, second)
+
+
 def _sizes(draw, T, n):
-    """n sizes of two or more, T together, the first not that of another draw's."""
+    """n sizes of two or more, T together."""
     cuts = [2] * n
     for _ in range(T - 2 * n):
         cuts[draw.size(0, n - 1)] += 1
@@ -53,14 +58,14 @@ def padding_at_the_end(draw):
     one, other = draw.sizes(2, 2, T - 5, small=1)
     rest = draw.size(1, 2, small=1)
     first = _row([0, 1, PAD], [one, T - one - 2, 2])
-    return _inputs(first, _row([2, 3, PAD], [other, T - other - 2 - rest, 2 + rest]))
+    return _two(draw, first, _row([2, 3, PAD], [other, T - other - 2 - rest, 2 + rest]))
 
 
 def padding_at_the_front(draw):
     """As it stands in a batch that is to be continued."""
     T = draw.size(7, 14, small=5)
     pads = draw.sizes(2, 2, T - 3, small=1)
-    return _inputs(*(_row([PAD, b], [n, T - n]) for b, n in enumerate(pads)))
+    return _two(draw, *(_row([PAD, b], [n, T - n]) for b, n in enumerate(pads)))
 
 
 def padding_between(draw):
@@ -69,7 +74,7 @@ def padding_between(draw):
         _row([2 * b, PAD, 2 * b + 1], [size, 2, T - size - 2])
         for b, size in enumerate(draw.sizes(2, 2, T - 4, small=1))
     ]
-    return _inputs(*rows)
+    return _two(draw, *rows)
 
 
 def a_row_of_padding(draw):
@@ -83,7 +88,8 @@ def in_any_order(draw):
     T = draw.size(8, 14, small=6)
     low, middle, high = sorted(draw.sizes(3, 3, 60, small=3))
     sizes = _sizes(draw, T, 3)
-    return _inputs(_row([high, low, middle], sizes), _row([middle + 70, low + 70], [3, T - 3]))
+    others = _row([middle + 70, low + 70], [3, T - 3])
+    return _two(draw, _row([high, low, middle], sizes), others)
 
 
 def one_token(draw):
@@ -97,7 +103,6 @@ def one_token(draw):
 def _mask(
     documents,
     *,
-    of=lambda documents: documents,
     near=lambda query, key: key <= query,
     same=lambda query, key: query == key,
     real=lambda query, key: (query >= 0) & (key >= 0),
@@ -105,8 +110,7 @@ def _mask(
 ):
     """As it stands it is right."""
     at = torch.arange(documents.shape[1])
-    numbers = of(documents)
-    query, key = numbers[:, :, None], numbers[:, None, :]
+    query, key = documents[:, :, None], documents[:, None, :]
     allowed = near(at[:, None], at[None, :]) & same(query, key) & real(query, key)
     return finish(allowed, documents)
 
