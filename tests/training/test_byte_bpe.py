@@ -101,6 +101,11 @@ def test_no_merge_is_learned_across_words_or_documents():
     assert ByteBPE.train(["a", "b", "a", "b"], 300).merges == []
     assert ByteBPE.train(["ab", "ab"], 300).merges == [(97, 98)]
     assert ByteBPE.train(iter(["ab", "ab"]), 300).merges == [(97, 98)]
+    assert ByteBPE.train(["a\n", "\n b"], 300).merges == [(32, 98)]
+
+
+def test_no_merge_is_made_across_words():
+    assert ByteBPE([(ord("s"), ord("a"))]).encode("'sab") == list(b"'sab")
 
 
 def test_a_special_token_in_the_text_is_plain_text_unless_asked_for(bpe):
