@@ -311,8 +311,8 @@ ACCUMULATED_LOSS = Exercise(
             "mean-of-the-processes",
             own_count_alone,
             "each process divides by its own tokens, so that averaging over the processes is a "
-            "mean of means again; divide by the tokens of all processes, and multiply by their "
-            "number.",
+            "mean of means again; divide by the tokens of all processes, and multiply by the "
+            "number of processes.",
             MEANS,
             also=(own_count_for_all,),
         ),
@@ -410,8 +410,8 @@ ACCUMULATED_LOSS = Exercise(
         Mistake(
             "processes-ignored",
             processes_ignored,
-            "the factor processes is missing; the gradients of all processes are averaged, which "
-            "divides them by it once too often.",
+            "the factor processes is missing; averaging the gradients divides by the number of "
+            "processes, and N has counted all their tokens already. Multiply by processes.",
             MEANS,
         ),
         Mistake(

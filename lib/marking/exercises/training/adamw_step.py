@@ -376,7 +376,7 @@ ADAMW_STEP = Exercise(
         Mistake(
             "lr-left-out",
             lr_left_out,
-            "the step is not multiplied by lr, or twice; it is lr · m̂ / (√v̂ + eps).",
+            "the step is multiplied by lr not at all, or twice; it is lr · m̂ / (√v̂ + eps).",
             STEP,
             also=(lr_nowhere, lr_twice),
         ),
@@ -408,8 +408,8 @@ ADAMW_STEP = Exercise(
         Mistake(
             "correction-of-another-form",
             power_of_the_rest,
-            "the correction divides by another number than 1 − β^step; that is what the weights of "
-            "step gradients add up to.",
+            "the correction divides by another number than 1 − β^step; in m, the shares of the "
+            "gradients so far add up to that.",
             STEP,
             also=(first_step_always, only_power),
         ),

@@ -186,7 +186,6 @@ warm_up_left_out = _warm(lambda t, peak, warmup, floor: peak)
 no_warm_up_at_all = partial(_rate, warming=lambda t, warmup: False, done=lambda t, s, w, n: t / n)
 warm_from_floor = _warm(lambda t, peak, warmup, floor: floor + (peak - floor) * t / warmup)
 warm_not_below_floor = _warm(lambda t, peak, warmup, floor: max(floor, peak * t / warmup))
-warm_to_peak_less_floor = _warm(lambda t, peak, warmup, floor: (peak - floor) * t / warmup)
 warm_along_a_cosine = _warm(
     lambda t, peak, warmup, floor: peak * (1 - math.cos(math.pi * t / warmup)) / 2
 )
@@ -317,8 +316,8 @@ LEARNING_RATE = Exercise(
         Mistake(
             "step-for-t",
             step_for_t[0],
-            "step stands where t belongs; step counts from 0, so t = step + 1, and no update is "
-            "made at rate 0 by the warm-up.",
+            "step stands where t belongs; step counts from 0 and t = step + 1 from 1, so that the "
+            "first update is not made at rate 0.",
             MOVES,
             also=step_for_t[1:],
         ),
@@ -369,7 +368,7 @@ LEARNING_RATE = Exercise(
             "the warm-up starts at the floor; it starts at 0, and the floor belongs to the descent "
             "alone.",
             MOVES,
-            also=(warm_not_below_floor, warm_to_peak_less_floor),
+            also=(warm_not_below_floor,),
         ),
         Mistake(
             "warm-up-not-straight",

@@ -466,8 +466,8 @@ NEXT_TOKEN_LOSS = Exercise(
         Mistake(
             "softmax-over-time",
             over_time,
-            "the softmax runs over the positions (or rows); it runs over the vocabulary, the last "
-            "axis.",
+            "the softmax runs over the positions (or the rows); it belongs to the vocabulary, the "
+            "last axis.",
             LOSS,
             also=(over_all_time, over_batch),
         ),
