@@ -9,7 +9,7 @@ from bs4 import BeautifulSoup
 from tests.plugin_requirements import chromium
 from tooling.serve import SITE, server
 
-pytestmark = [pytest.mark.chromium, pytest.mark.site]
+pytestmark = [pytest.mark.chromium, pytest.mark.site, pytest.mark.timeout(1800)]  # every page, once
 PHONE = {"width": 360, "height": 800}
 DESK = {"width": 1280, "height": 900}
 PAGES = sorted(p.relative_to(SITE).as_posix() for p in SITE.glob("chapters/**/*.html"))
