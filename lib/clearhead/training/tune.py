@@ -13,7 +13,8 @@ no weight decay, no clipping.
 **Shapes.** `ids` and `labels` are `(N, T)`, as `encode_chats` gives them; `real` `(N, T)` is False
 at padding.
 
-**Numerics.** Logits are made where the weight is not zero, and nowhere else.
+**Numerics.** Logits are made where the weight is not zero, and nowhere else. The softmax is in
+fp32, in fp64 for fp64.
 """
 
 from collections.abc import Callable
@@ -44,7 +45,8 @@ def weighted_loss(
     prompt = real[:, 1:] & ~response
     needed = response | (prompt & (prompt_weight != 0))
     hidden = hidden_states(model, ids)[:, :-1][needed]
-    logits = (hidden @ vocabulary_matrix(model).mT).float()
+    logits = hidden @ vocabulary_matrix(model).mT
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     nll = logits.new_zeros(needed.shape)
     nll = nll.masked_scatter(needed, F.cross_entropy(logits, ids[:, 1:][needed], reduction="none"))
     return weighted_prompt_loss(nll, prompt, response, prompt_weight)
