@@ -41,9 +41,11 @@ def _unequal(draw, *, more=()):
 
 
 def _others(draw):
-    """Three processes or more, and the tokens on the others: more than a few."""
+    """Three processes or more. The others' tokens are no multiple of the other processes, so that
+    this one never has as many as each of them."""
     processes = draw.size(3, 6)
-    return {"elsewhere": draw.size(40, 90, small=5), "processes": processes}
+    elsewhere = (processes - 1) * draw.size(10, 20, small=2) + 1
+    return {"elsewhere": elsewhere, "processes": processes}
 
 
 def one_micro_batch(draw):

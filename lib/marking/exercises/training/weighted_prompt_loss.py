@@ -20,8 +20,14 @@ def _masks(rows):
     )
 
 
-def _inputs(draw, rows, weight):
-    prompt, response = _masks(rows)
+def _inputs(draw, make, weight):
+    """Rows as `make` draws them, and no divisor that is right by chance."""
+
+    def tell_apart(rows):
+        prompts, responses = ("".join(rows).count(kind) for kind in "pr")
+        return responses not in (prompts, prompts * (1 - weight))
+
+    prompt, response = _masks(draw.until(make, tell_apart))
     nll = 0.5 + draw.normal(*prompt.shape).abs()
     return {"nll": nll, "prompt": prompt, "response": response, "weight": weight}
 
@@ -31,6 +37,10 @@ def _little(draw):
     return draw.choice(0.125, 0.25)
 
 
+def _row(draw):
+    return "p" * draw.size(3, 7, small=2) + "r" * draw.size(2, 5, small=1)
+
+
 def _unequal(draw):
     """Prompts and responses of different lengths, in rows of different lengths."""
     n = draw.size(2, 4)
@@ -38,46 +48,45 @@ def _unequal(draw):
     return ["p" * p + "r" * r for p, r in pairs]
 
 
+def _turns(draw, n):
+    return "".join("p" * draw.size(1, 3) + "r" * draw.size(1, 3) + "." for _ in range(n))
+
+
 def one_row(draw):
-    row = "p" * draw.size(3, 7, small=2) + "r" * draw.size(2, 5, small=1)
-    return _inputs(draw, [row], _little(draw))
+    return _inputs(draw, lambda: [_row(draw)], _little(draw))
 
 
 def equal_rows(draw):
     """Each row has as many tokens of each kind as the next: the mean of means is the mean."""
-    row = "p" * draw.size(3, 7, small=2) + "r" * draw.size(2, 5, small=1)
-    return _inputs(draw, [row] * draw.size(2, 4), _little(draw))
+    return _inputs(draw, lambda: [_row(draw)] * draw.size(2, 4), _little(draw))
 
 
 def unequal_rows(draw):
-    return _inputs(draw, _unequal(draw), _little(draw))
+    return _inputs(draw, lambda: _unequal(draw), _little(draw))
 
 
 def weight_zero(draw):
-    return _inputs(draw, _unequal(draw), 0.0)
+    return _inputs(draw, lambda: _unequal(draw), 0.0)
 
 
 def weight_one(draw):
-    return _inputs(draw, _unequal(draw), 1.0)
+    return _inputs(draw, lambda: _unequal(draw), 1.0)
 
 
 def several_turns(draw):
     """Prompt and response take turns; the line break after an answer is neither."""
-    turns = [
-        "".join("p" * draw.size(1, 3) + "r" * draw.size(1, 3) + "." for _ in range(n))
-        for n in (2, 3)
-    ]
-    return _inputs(draw, turns, _little(draw))
+    return _inputs(draw, lambda: [_turns(draw, 2), _turns(draw, 3)], _little(draw))
 
 
 def a_row_without_answer(draw):
     """Cut off before the answer."""
-    return _inputs(draw, [*_unequal(draw), "p" * draw.size(3, 6)], _little(draw))
+    return _inputs(draw, lambda: [*_unequal(draw), "p" * draw.size(3, 6)], _little(draw))
 
 
 def no_prompts(draw):
     """Plain text, of which every token counts whole."""
-    return _inputs(draw, ["r" * n for n in lengths(draw, draw.size(2, 3), 2, 7)], _little(draw))
+    rows = ["r" * n for n in lengths(draw, draw.size(2, 3), 2, 7)]
+    return _inputs(draw, lambda: rows, _little(draw))
 
 
 def no_numbers_in_the_padding(draw):
