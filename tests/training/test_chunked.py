@@ -99,6 +99,15 @@ def test_bf16_gradients_of_the_matrix_are_summed_in_fp32():
     assert gradient[0, 0].item() == -0.5
 
 
+def test_a_bf16_softmax_is_taken_in_fp32():
+    """The same bf16 logits, and from there on fp32, as the plain loss on `.float()`."""
+    hidden, matrix, labels = inputs(torch.bfloat16)
+    logits = (hidden @ matrix.mT)[:, :-1].flatten(0, 1).float()
+    want = F.cross_entropy(logits, labels[:, 1:].flatten())
+    got = chunked_loss(hidden, matrix, labels, chunk=7)
+    assert got.item() == pytest.approx(want.item(), rel=1e-5)
+
+
 def test_under_autocast_products_are_in_bf16_and_gradients_in_the_weights_dtype(close):
     hidden, matrix, labels = inputs(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
