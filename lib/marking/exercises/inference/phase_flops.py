@@ -337,6 +337,7 @@ PHASE_FLOPS = Exercise(
             half_square,
             "the causal pairs are taken as T²/2; with the diagonal there are T(T + 1)/2.",
             OVERTAKES,
+            also=(half_square_as_float,),
         ),
         Mistake(
             "prompt-as-one-query",
@@ -490,10 +491,9 @@ PHASE_FLOPS = Exercise(
             "not-integer",
             half_as_float,
             "a count comes back as a float, as every division with / does, and floats lose large "
-            "counts; use //, or count in whole numbers. And T²/2 is not the number of causal "
-            "pairs: the diagonal belongs to them.",
+            "counts; use //, or count in whole numbers.",
             COUNT,
-            also=(half_square_as_float, as_floats, decode_as_float),
+            also=(as_floats, decode_as_float),
         ),
         Mistake(
             "in-billions",
