@@ -79,6 +79,11 @@ def nothing_moved(draw):
     return _inputs(draw, "memory", *draw.choice(("no bytes", "memory"), ("memory", "no bytes")))
 
 
+def no_operations(draw):
+    chip = _chip(draw)
+    return {"operations": [], "peak_flops": chip[0], "bandwidth": chip[1]}
+
+
 # --- mistakes: one change each to `_bound` -------------------------------------------------------
 
 
@@ -142,10 +147,16 @@ mean_of_both = _each(lambda c, m: (c + m) / 2)
 compute_alone = _each(lambda c, m: c)
 memory_alone = _each(lambda c, m: m)
 
-totals_compared = _total(lambda times, each: each(*map(sum, zip(*times, strict=True))))
-longest_alone = _total(lambda times, each: max(each(c, m) for c, m in times))
+totals_compared = _total(
+    lambda times, each: each(sum(c for c, _ in times), sum(m for _, m in times))
+)
+totals_of_columns = _total(lambda times, each: each(*map(sum, zip(*times, strict=True))))
+longest_alone = _total(lambda times, each: max((each(c, m) for c, m in times), default=0.0))
+longest_of_some = _total(lambda times, each: max(each(c, m) for c, m in times))
 first_alone = _total(lambda times, each: each(*times[0]))
+first_or_nothing = _total(lambda times, each: sum(each(c, m) for c, m in times[:1]))
 last_alone = _total(lambda times, each: each(*times[-1]))
+last_or_nothing = _total(lambda times, each: sum(each(c, m) for c, m in times[-1:]))
 mean_of_all = _total(lambda times, each: sum(each(c, m) for c, m in times) / len(times))
 not_added = _total(lambda times, each: [each(c, m) for c, m in times])
 
@@ -219,6 +230,35 @@ seconds_alone = _finish(lambda seconds, limits: seconds)
 one_over = _seconds(lambda t: 1 / t)
 
 
+def _on_none(answer):
+    """Right, but for an empty list of operations."""
+    return _finish(lambda seconds, limits: (seconds, limits) if limits else answer())
+
+
+def _raise(error):
+    raise error
+
+
+columns_unpacked = _on_none(
+    lambda: _raise(ValueError("not enough values to unpack (expected 2, got 0)"))
+)
+wrong_on_none = (
+    _on_none(lambda: _raise(IndexError("list index out of range"))),
+    _on_none(lambda: _raise(TypeError("reduce() of empty iterable with no initial value"))),
+    _on_none(lambda: _raise(UnboundLocalError("cannot access local variable"))),
+    _on_none(lambda: _raise(ZeroDivisionError("division by zero"))),
+    _on_none(lambda: 0.0),
+    _on_none(lambda: None),
+    _on_none(lambda: []),
+    _on_none(lambda: (0.0, None)),
+    _on_none(lambda: (None, [])),
+    _on_none(lambda: (0.0, ["compute"])),
+    _on_none(lambda: (0.0, ["memory"])),
+    _on_none(lambda: (0.0, "compute")),
+    _on_none(lambda: (float("inf"), [])),
+)
+
+
 def flops_a_second(operations, peak_flops, bandwidth):
     """What the chip reaches, the roofline's vertical axis."""
     seconds, limits = _bound(operations, peak_flops, bandwidth)
@@ -287,6 +327,7 @@ TIME_LOWER_BOUND = Exercise(
         "at the ridge": at_the_ridge,
         "one that only moves bytes": only_bytes,
         "one that moves nothing": nothing_moved,
+        "no operations": no_operations,
     },
     mistakes=(
         Mistake(
@@ -329,13 +370,20 @@ TIME_LOWER_BOUND = Exercise(
             "after another, so one cannot compute while another waits for memory: compare within "
             "each, then add.",
             LEAST,
+            also=(totals_of_columns,),
         ),
         Mistake(
             "longest-operation-only",
             longest_alone,
             "the time of one operation comes back; they run one after another, so add up all.",
             LEAST,
-            also=(first_alone, last_alone),
+            also=(
+                longest_of_some,
+                first_alone,
+                first_or_nothing,
+                last_alone,
+                last_or_nothing,
+            ),
         ),
         Mistake(
             "mean-operation",
@@ -477,6 +525,14 @@ TIME_LOWER_BOUND = Exercise(
             seconds_alone,
             "only the seconds come back; return the list of limits as well.",
             LEAST,
+        ),
+        Mistake(
+            "no-operations",
+            columns_unpacked,
+            "an empty list of operations fails (or gives something else than 0.0 and []): there is "
+            "nothing to unpack or to index; begin with 0.0 and an empty list, and add to them.",
+            LEAST,
+            also=wrong_on_none,
         ),
     ),
     alternatives=(by_the_ridge, by_what_is_reached, sorted_times),
