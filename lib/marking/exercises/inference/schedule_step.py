@@ -386,6 +386,7 @@ served_without_a_block = partial(_plan, victim=None, without_block=True)
 youngest_prompt_gives_way = _victim(
     lambda alive, row: next((r for r in alive[::-1] if r[2] < r[1]), alive[-1])
 )
+never_itself = _victim(lambda alive, row: next((r for r in alive[::-1] if r is not row), row))
 longest_gives_way = _victim(lambda alive, row: max(alive, key=lambda r: r[2]))
 one_gives_way = partial(_plan, again=False)
 one_gives_way_and_served = partial(_plan, again=False, without_block=True)
@@ -793,6 +794,13 @@ SCHEDULE_STEP = Exercise(
             youngest_prompt_gives_way,
             "one that is still in its prompt is preempted before a younger one that decodes; age "
             "alone counts.",
+            NEXT,
+        ),
+        Mistake(
+            "never-itself",
+            never_itself,
+            "the youngest is spared when it is the one that needs a block, and the next in age "
+            "goes; the youngest gives way, even to nobody but itself.",
             NEXT,
         ),
         Mistake(
