@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 from training_models import V, padded_rows, small_model
 
 from clearhead.training import (
@@ -33,6 +34,20 @@ def plain_loss(hidden, matrix, labels, **options):
 
 def in_fp64(*tensors):
     return [x.detach().double().requires_grad_(True) for x in tensors]
+
+
+class Watched(TorchDispatchMode):
+    """How many matrix products torch makes, and the bytes of the largest tensor that it makes."""
+
+    products = largest = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        self.products += function.overloadpacket.__name__ in ("mm", "addmm", "addmm_")
+        parts = out if isinstance(out, tuple | list) else [out]
+        sizes = [x.untyped_storage().nbytes() for x in parts if isinstance(x, torch.Tensor)]
+        self.largest = max(self.largest, *sizes, 0)
+        return out
 
 
 @pytest.mark.parametrize("chunk", [1, 7, LEARNED - 1, LEARNED, 1000])
@@ -71,10 +86,13 @@ def test_only_what_is_asked_for_is_computed():
     want = torch.autograd.grad(plain_loss(hidden, matrix, labels), [hidden, matrix])
     for i in (0, 1):
         pair = [x.detach().requires_grad_(j == i) for j, x in enumerate((hidden, matrix))]
-        loss = chunked_loss(*pair, labels)
+        with Watched() as watched:
+            loss = chunked_loss(*pair, labels)
         torch.testing.assert_close(torch.autograd.grad(loss, pair[i])[0], want[i])
-    with torch.no_grad():
+        assert watched.products == 2  # the logits, and one gradient
+    with torch.no_grad(), Watched() as watched:
         assert not chunked_loss(hidden, matrix, labels).requires_grad
+    assert watched.products == 1
 
 
 def test_positions_that_are_not_learned_are_not_computed():
@@ -129,25 +147,13 @@ def test_the_backward_pass_runs_once():
 
 
 def test_no_tensor_as_large_as_all_logits_is_ever_made():
-    from torch.utils._python_dispatch import TorchDispatchMode
-
-    class Largest(TorchDispatchMode):
-        seen = 0
-
-        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
-            out = function(*args, **(kwargs or {}))
-            parts = out if isinstance(out, tuple | list) else [out]
-            sizes = [x.untyped_storage().nbytes() for x in parts if isinstance(x, torch.Tensor)]
-            self.seen = max(self.seen, *sizes, 0)
-            return out
-
     hidden, matrix = torch.randn(1, 513, 4), torch.randn(1000, 4)
     labels = torch.randint(0, 1000, (1, 513))
     for tensor in (hidden, matrix):
         tensor.requires_grad_(True)
-    with Largest() as largest:
+    with Watched() as watched:
         chunked_loss(hidden, matrix, labels, chunk=16).backward()
-    assert 16 * 1000 * 4 <= largest.seen < 2 * 16 * 1000 * 4 < 512 * 1000 * 4
+    assert 16 * 1000 * 4 <= watched.largest < 2 * 16 * 1000 * 4 < 512 * 1000 * 4
 
 
 @pytest.mark.parametrize("changes", [{}, {"tied": True}, {"qk_norm": True, "qkv_bias": True}])
