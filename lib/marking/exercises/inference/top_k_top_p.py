@@ -115,6 +115,25 @@ def batch_and_time(draw):
     return _all_three(draw, *draw.sizes(2, 2, 4), hot=draw.choice(True, False))
 
 
+def large_logits(draw):
+    """One row about 500, one about −500, at a temperature that doubles them without rounding."""
+    while True:
+        rows, rules = rows_that_tell(draw, 2, hot=False)
+        if rules["temperature"] == 0.5:
+            break
+    steps = 1024  # to the unit: float32 holds these logits, and twice them
+    far = [
+        [round(z * steps) / steps + offset for z in row]
+        for row, offset in zip(rows, (500.0, -500.0), strict=True)
+    ]
+    return _inputs(draw, far, t=0.5, k=rules["k"], p=rules["p"])
+
+
+def p_reached_exactly(draw):
+    """Quarters, which add up without rounding however softmax is written: exp(0) is 1."""
+    return _inputs(draw, [0.0] * 4, p=draw.choice(0.5, 0.75))
+
+
 # --- mistakes: one change each to `_chosen` ------------------------------------------------------
 
 
@@ -335,6 +354,56 @@ share_against_p = _keep_p(lambda shares, p: shares >= p)
 share_against_rest = _keep_p(lambda shares, p: shares >= 1 - p)
 min_p = _keep_p(lambda shares, p: shares >= p * shares.amax(-1, keepdim=True))
 
+
+def _up_to_and_one_more_if_equal(shares, p):
+    values, ids, sums = _sums(shares)
+    return _back(ids, sums - values <= p)
+
+
+goes_on_at_p = _keep_p(_up_to_and_one_more_if_equal)
+
+
+def _quotient(x):
+    e = x.exp()
+    return e / e.sum(-1, keepdim=True)
+
+
+def _one_maximum(x):
+    return _quotient(x - x.max())
+
+
+def _each_by(softmax):
+    """One softmax everywhere, for what top-p adds up alone, for the answer alone; and a mask that
+    drops what is not below p, where a NaN is not.
+    """
+
+    def share(x, kept, hidden):
+        return softmax(x.masked_fill(~kept, hidden))
+
+    def finish(x, logits, kept, nucleus, shares, hidden):
+        return softmax(x.masked_fill(~(kept & nucleus), hidden))
+
+    def divided(x, logits, kept, nucleus, shares, hidden):
+        left = shares.masked_fill(~nucleus, 0.0)
+        return left / left.sum(-1, keepdim=True)
+
+    def not_dropped(shares, p):
+        values, ids, sums = _sums(shares)
+        return ~_back(ids, sums - values >= p) if p < 1 else shares == shares
+
+    return (
+        partial(_chosen, share=share, finish=finish),
+        partial(_chosen, share=share),
+        partial(_chosen, finish=finish),
+        partial(_chosen, share=share, finish=divided),
+        partial(_chosen, share=share, keep_p=not_dropped, finish=finish),
+        partial(_chosen, share=share, keep_p=not_dropped, finish=divided),
+    )
+
+
+no_max, *no_max_elsewhere = _each_by(_quotient)
+global_max, *global_max_elsewhere = _each_by(_one_maximum)
+
 zero_for_hidden = partial(_chosen, hidden=0.0)
 too_little_for_hidden = tuple(partial(_chosen, hidden=fill) for fill in (-1.0, -2.0, -5.0))
 
@@ -370,6 +439,29 @@ over_rows, over_rows_at_last = _over(0)
 over_time, over_time_at_last = _over(1)
 
 
+def _zero_by_k(x, logits, kept, nucleus, *_):
+    return x.masked_fill(~kept, 0.0).masked_fill(~nucleus, -torch.inf).softmax(-1)
+
+
+def _zero_by_p(x, logits, kept, nucleus, *_):
+    return x.masked_fill(~kept, -torch.inf).masked_fill(~nucleus, 0.0).softmax(-1)
+
+
+def _zero_by_p_first(x, logits, kept, nucleus, *_):
+    return x.masked_fill(~nucleus, 0.0).masked_fill(~kept, -torch.inf).softmax(-1)
+
+
+zero_for_hidden_in_one = (
+    partial(
+        _chosen,
+        share=lambda x, kept, hidden: x.masked_fill(~kept, 0.0).softmax(-1),
+        finish=_zero_by_k,
+    ),
+    _finish(_zero_by_p),
+    _finish(_zero_by_p_first),
+)
+
+
 # --- other right answers -------------------------------------------------------------------------
 
 
@@ -395,7 +487,7 @@ def shifted_mask(logits, *, temperature, k, p):
         probs = torch.where(probs < least, torch.zeros_like(probs), probs)
         probs = probs / probs.sum(dim=-1, keepdim=True)
     ranked, index = torch.sort(probs, dim=-1, descending=True, stable=True)
-    beyond = torch.cumsum(ranked, dim=-1) > p
+    beyond = torch.cumsum(ranked, dim=-1) >= p
     beyond[..., 1:] = beyond[..., :-1].clone()
     beyond[..., 0] = False
     if p == 1.0:
@@ -449,6 +541,8 @@ TOP_K_TOP_P = Exercise(
         "a batch of rows": batch,
         "batch and time": batch_and_time,
         "k beyond the vocabulary": beyond_the_vocabulary,
+        "large logits": large_logits,
+        "p reached exactly": p_reached_exactly,
     },
     mistakes=(
         Mistake(
@@ -468,6 +562,13 @@ TOP_K_TOP_P = Exercise(
             one_more,
             "top-p keeps one token more than it takes to reach p: the mask has been shifted once "
             "too often.",
+            ALLOWED,
+        ),
+        Mistake(
+            "goes-on-at-p",
+            goes_on_at_p,
+            "top-p goes on where the sum equals p; then p is reached. A token stays when the sum "
+            "before it is below p, and goes when that sum is p or more.",
             ALLOWED,
         ),
         Mistake(
@@ -675,7 +776,23 @@ TOP_K_TOP_P = Exercise(
             "logits of removed tokens are set to 0 (or to a number that is not small enough), and "
             "exp(0) is 1, so they may still be drawn; set them to −∞.",
             ALLOWED,
-            also=too_little_for_hidden,
+            also=(*zero_for_hidden_in_one, *too_little_for_hidden),
+        ),
+        Mistake(
+            "no-max",
+            no_max,
+            "exp is taken of the logits as they are; large ones overflow to infinity, and very "
+            "negative ones leave 0/0. Use torch's softmax, or subtract each row's maximum first.",
+            WARM,
+            also=tuple(no_max_elsewhere),
+        ),
+        Mistake(
+            "global-max",
+            global_max,
+            "one maximum is subtracted from all rows; a row far below it then underflows to 0/0. "
+            "Take each row's own.",
+            WARM,
+            also=tuple(global_max_elsewhere),
         ),
         Mistake(
             "softmax-over-rows",
