@@ -89,6 +89,17 @@ def test_packed_without_a_mask_is_another_trajectory(whole):
     assert abs(run(blind, changed(batch=len(ids)))[0][-1] - whole[0][-1]) > 1e-3
 
 
+def test_positions_are_used():
+    """Rotary positions are relative: counted from anywhere they give the same, stretched not."""
+    ids, documents, positions = pack_best_fit(texts(), 14, pad=0)
+    rows = make_rows(ids, documents=documents, positions=positions)
+    recipe = changed(batch=len(ids))
+    want, _ = run(rows, recipe)
+    moved, stretched = positions + 100, 3 * positions
+    assert run(rows._replace(positions=moved), recipe)[0] == pytest.approx(want, rel=1e-9)
+    assert abs(run(rows._replace(positions=stretched), recipe)[0][-1] - want[-1]) > 1e-3
+
+
 def test_only_what_requires_a_gradient_is_trained():
     model = small_model()
     lora.apply(model, "all-linear", r=2)
