@@ -51,7 +51,7 @@ from clearhead.training import (
 from clearhead.training.loop import Objective
 
 LOSSES = {  # (tokens, width, vocabulary)
-    "cpu": ((512, 576, 4096), (512, 576, 16384), (512, 576, 49152)),
+    "cpu": ((2048, 576, 4096), (2048, 576, 16384), (2048, 576, 49152)),
     "cuda": ((8192, 576, 49152), (8192, 4096, 128256)),
     "quick": ((64, 32, 512),),
 }
@@ -221,7 +221,7 @@ def main():
     losses = []
     for sizes in LOSSES["quick" if quick else device]:
         for learned in (1.0, 0.25):
-            row = compare_losses(*sizes, learned, rounds, device)
+            row = compare_losses(*sizes, learned, max(3, rounds // 2), device)
             losses.append(row)
             for pair, r in row["time_ratios"].items():
                 print(

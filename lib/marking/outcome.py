@@ -116,7 +116,7 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
 def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     """Did two functions do the same thing? Values within tolerance, or the same fault."""
     if a.fault == "raised" or b.fault == "raised":
-        return a.fault == b.fault and _without_letters(a.error) == _without_letters(b.error)
+        return a.fault == b.fault and _general(a.error) == _general(b.error)
     if {a.fault, b.fault} & {"timeout", "forbidden", "not-attempted"}:
         return a.fault == b.fault
     if a.fault == b.fault == "dtype":  # 0 and 1 as integers or as floats: the same mistake
@@ -124,9 +124,11 @@ def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     return a.fault == b.fault and _same_value(a.value, b.value, tolerance)
 
 
-def _without_letters(error: str) -> str:
-    """An error of einsum names an axis by its letter, and everybody chooses other letters."""
-    return re.sub(r"subscript \w\b", "a subscript", error)
+def _general(error: str) -> str:
+    """An error without what people choose freely: einsum's letters, and which factor comes first."""
+    error = re.sub(r"subscript \w\b", "a subscript", error)
+    sizes = r"of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)"
+    return re.sub(sizes, lambda found: " and ".join(sorted(found.groups(), key=int)), error)
 
 
 def _as_double(value):

@@ -1392,7 +1392,7 @@ def angles_by_row_and_token(x, positions, theta):
     return torch.cat([a * c - b * s, b * c + a * s], dim=-1)
 
 
-@attempt("rotary", "no-head-axis", "angles-in-float32")
+@attempt("rotary", "no-head-axis")  # whose angles nobody sees before they have their axis
 def angles_by_row_and_token_in_float32(x, positions, theta):
     D = x.shape[-1]
     f = 1.0 / theta ** (torch.arange(0, D, 2).float() / D)

@@ -9,11 +9,14 @@ planned in this order:
    a new block. While none is free, the youngest running request is *preempted*: it loses all
    its blocks, and it gets nothing in this step. That may be the request itself.
 2. Running requests in prefill, oldest first: a chunk each, as large as the prompt's rest, the rest
-   of the budget and the room allow:
-   $$ n = \min(\text{prompt} - \text{done},\; \text{budget left},\; \text{room}), \qquad
-      \text{room} = m\,\lceil \text{done}/m \rceil - \text{done} + m \cdot \text{free} \tag{1} $$
+   of the budget and the room allow: $n$ tokens of (1).
 3. Waiting requests in order, a chunk each by (1), until one gets nothing. A step that preempts
    admits nobody.
+
+$$
+n = \min(\text{prompt} - \text{done},\; \text{budget left},\; \text{room}), \qquad
+\text{room} = m\,\lceil \text{done}/m \rceil - \text{done} + m \cdot \text{free} \tag{1}
+$$
 
 A request that goes from done to done + n takes
 $\lceil (\text{done}+n)/m \rceil - \lceil \text{done}/m \rceil$ new blocks. Nothing is taken twice:

@@ -73,7 +73,8 @@ def words_of_one_byte(draw):
 
 
 def a_word_listed_twice(draw):
-    return _inputs(draw, draw.choice("ab 2 cd 3 ab 2", "ab 3 ab 3 cd 4"), 2)
+    words = draw.choice("ab 2 cd 3 ab 2", "ab 3 ab 3 cd 4")
+    return _inputs(draw, words, 2, least=3)
 
 
 def more_merges_than_pairs(draw):
