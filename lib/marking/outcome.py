@@ -125,7 +125,7 @@ def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
 
 
 def _general(error: str) -> str:
-    """An error without what people choose freely: einsum's letters, and which factor comes first."""
+    """An error without what people choose freely: einsum's letters, which factor comes first."""
     error = re.sub(r"subscript \w\b", "a subscript", error)
     sizes = r"of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)"
     return re.sub(sizes, lambda found: " and ".join(sorted(found.groups(), key=int)), error)
