@@ -3,6 +3,7 @@ r"""Preferences: from pairs of answers to a policy, from rewards to a policy, an
 from .advantages import group_advantages
 from .aggregate import aggregate_loss
 from .bradley_terry import bradley_terry_loss, preference_probability
+from .closed_form import log_partition, maximise, objective, optimal_policy, recovered_reward
 from .dapo import dynamic_sampling, overlong_filter, overlong_penalty
 from .diffusion import add_noise
 from .diffusion_dpo import code_beta, diffusion_dpo_loss
@@ -12,6 +13,7 @@ from .ipo import ipo_loss
 from .kl import kl_divergence, kl_estimators
 from .kto import kto_loss
 from .log_probs import completion_tokens, sequence_log_prob
+from .orpo import orpo_loss
 from .simpo import simpo_loss
 from .surrogate import (
     clipped_share,
@@ -39,9 +41,15 @@ __all__ = [
     "kl_divergence",
     "kl_estimators",
     "kto_loss",
+    "log_partition",
+    "maximise",
+    "objective",
+    "optimal_policy",
+    "orpo_loss",
     "overlong_filter",
     "overlong_penalty",
     "preference_probability",
+    "recovered_reward",
     "reinforce_loss",
     "sequence_log_prob",
     "sequence_log_ratio",

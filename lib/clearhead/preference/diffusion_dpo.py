@@ -51,9 +51,9 @@ def diffusion_dpo_loss(
     noise_chosen: Float[Tensor, "N *S"],
     noise_rejected: Float[Tensor, "N *S"],
     *,
-    beta: float,
+    beta: float | int,
     steps: int,
-    weight: float = 1.0,
+    weight: float | int = 1.0,
 ) -> Float[Tensor, ""]:
     """Equation (2), T being `steps` and ω `weight`.
 
@@ -77,7 +77,7 @@ def diffusion_dpo_loss(
     return -F.logsigmoid(-beta * steps * weight * (chosen - rejected)).mean()
 
 
-def code_beta(beta: float, steps: int, weight: float, elements: int) -> float:
+def code_beta(beta: float | int, steps: int, weight: float | int, elements: int) -> float:
     """Equation (3): the β of the official code, for samples of `elements` numbers."""
     require_positive(beta=beta, weight=weight)
     require_integer(1, steps=steps, elements=elements)

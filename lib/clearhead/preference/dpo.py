@@ -41,7 +41,7 @@ from ._checks import precise, require_positive, require_row
 
 
 def implicit_reward(
-    policy: Float[Tensor, "N"], reference: Float[Tensor, "N"], *, beta: float = 0.1
+    policy: Float[Tensor, "N"], reference: Float[Tensor, "N"], *, beta: float | int = 0.1
 ) -> Float[Tensor, "N"]:
     """Equation (1), up to a number for each prompt.
 
@@ -59,7 +59,7 @@ def dpo_loss(
     reference_chosen: Float[Tensor, "N"],
     reference_rejected: Float[Tensor, "N"],
     *,
-    beta: float = 0.1,
+    beta: float | int = 0.1,
 ) -> Float[Tensor, ""]:
     """Equation (2). Raises as `implicit_reward` does."""
     require_row(

@@ -14,8 +14,8 @@ $$
 $$
 
 **Per token or not.** Azar et al. write (1) with whole log-ratios, for answers of one token each;
-give counts of 1 for that. trl divides by the answer's tokens, "confirmed with the authors". Both
-have the same minimum only when lengths are equal; τ means something else in each.
+give counts of 1 for that. trl divides by the answer's tokens, "confirmed with the authors": the
+goal 1/(2τ) is then one for a difference of means, and the same τ asks for more nats.
 
 **Shapes.** Log-probabilities of whole answers and their numbers of tokens, each `(N,)`. The
 reference's carry no gradient.
@@ -37,7 +37,7 @@ def ipo_loss(
     chosen_tokens: Int[Tensor, "N"],
     rejected_tokens: Int[Tensor, "N"],
     *,
-    tau: float = 0.1,
+    tau: float | int = 0.1,
 ) -> Float[Tensor, ""]:
     """Equation (2).
 

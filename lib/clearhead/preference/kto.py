@@ -42,9 +42,9 @@ def kto_loss(
     policy_kl: Float[Tensor, "M"],
     reference_kl: Float[Tensor, "M"],
     *,
-    beta: float = 0.1,
-    desirable_weight: float = 1.0,
-    undesirable_weight: float = 1.0,
+    beta: float | int = 0.1,
+    desirable_weight: float | int = 1.0,
+    undesirable_weight: float | int = 1.0,
 ) -> Float[Tensor, ""]:
     """Equation (2).
 

@@ -31,8 +31,8 @@ def simpo_loss(
     chosen_tokens: Int[Tensor, "N"],
     rejected_tokens: Int[Tensor, "N"],
     *,
-    beta: float = 2.0,
-    gamma: float = 1.0,
+    beta: float | int = 2.0,
+    gamma: float | int = 1.0,
 ) -> Float[Tensor, ""]:
     """Equation (1).
 
