@@ -1,9 +1,9 @@
 """Build the book: `python -m tooling.build`.
 
-Twins and library pages first, then jupyter-book with `-W -n --keep-going` on a configuration
-written under _build/: `_config.yml` plus the local MathJax and an execution cache named after
-what the lessons import (jupyter-cache looks at the cells only, and would keep results that lib/
-no longer gives).
+Twins and library pages first, then the lessons are run (`tooling.execute`), then jupyter-book with
+`-W -n --keep-going` on a configuration written under _build/: `_config.yml` plus the local MathJax
+and an execution cache named after what the lessons import and draw (jupyter-cache looks at the
+cells only, and would keep results that lib/ no longer gives).
 """
 
 import copy
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from tooling import library_pages, mathjax, settings, sync
+from tooling import execute, library_pages, mathjax, settings, sync
 from tooling.settings import ROOT
 
 BUILD = ROOT / "_build"
@@ -33,6 +33,9 @@ def main(builder: str = "html") -> None:
     warm_up()
     print("Building the book (lessons that changed are run, so the first time takes minutes).")
     sys.stdout.flush()
+    remove_older_caches()
+    if failed := execute.fill(cache_folder()):
+        sys.exit("\n\n".join(failed) + "\n\nThe book was not built: each lesson above stopped.")
     status = jupyter_book(config, builder)
     if status:
         FAILED.touch()
@@ -83,12 +86,15 @@ def fingerprint(*patterns: str) -> str:
 
 
 def cache_folder() -> Path:
-    """The execution cache for today's library; caches of older ones are removed."""
-    folder = BUILD / f".jupyter_cache-{fingerprint('lib/**/*.py', 'constraints.txt')}"
+    """The execution cache for today's library and results."""
+    drawn = ("lib/**/*.py", "constraints.txt", "benchmarks/results/*.json")
+    return BUILD / f".jupyter_cache-{fingerprint(*drawn)}"
+
+
+def remove_older_caches() -> None:
     for other in BUILD.glob(".jupyter_cache*"):
-        if other != folder:
+        if other != cache_folder():
             shutil.rmtree(other)
-    return folder
 
 
 def warm_up() -> None:

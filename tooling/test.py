@@ -1,9 +1,9 @@
 """Run every test this machine can run: `python -m tooling.test [pytest arguments]`.
 
-The suite, then nbval over the masters, in one pytest run of two processes. The lessons' twins are
-run by `tests/book/test_offline.py`, in a container without network; without bubblewrap nbval runs
-them too. A file stays in one process, as a notebook's cells need each other. What a machine lacks
-is said in one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they fail).
+The suite, then nbval over the masters, in one pytest run of two processes. The lessons have been
+run by `make book`, whose records `tests/book/test_runs.py` reads; where there are none, nbval runs
+their twins. A file stays in one process, as a notebook's cells need each other. What a machine
+lacks is said in one line, with how to get it; those tests skip (with CLEARHEAD_STRICT=1 they fail).
 """
 
 import os
@@ -11,7 +11,8 @@ import shutil
 import subprocess
 import sys
 
-from tooling.build import warm_up
+from tooling.build import cache_folder, warm_up
+from tooling.execute import records
 from tooling.settings import ROOT
 from tooling.sync import lessons
 
@@ -32,7 +33,8 @@ def main(arguments: list[str]) -> int:
     warm_up()
     if not arguments:
         notebooks = sorted((ROOT / "solutions").glob("*/*.ipynb"))
-        if "bubblewrap" in lacking:
+        ran = records(cache_folder())
+        if any(path.relative_to(ROOT).as_posix() not in ran for path in lessons()):
             notebooks += [path.with_suffix(".ipynb") for path in lessons()]
         arguments = ["tests", *(str(path.relative_to(ROOT)) for path in notebooks)]
         arguments += ["--nbval-lax", "--nbval-current-env"] if notebooks else []

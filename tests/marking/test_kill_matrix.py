@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import cache
 
 import pytest
 import torch
@@ -15,10 +16,15 @@ from marking.registry import exercises
 ALL = exercises()
 
 
+@cache
+def matrix(exercise_id):
+    """Twenty seeds, run once for the tests that look at them."""
+    return kill_matrix([ALL[exercise_id]], seeds=20)
+
+
 @pytest.mark.parametrize("exercise_id", list(ALL))
 def test_every_mistake_is_rejected_and_named_and_every_right_answer_accepted(exercise_id):
-    result = kill_matrix([ALL[exercise_id]], seeds=20)
-    assert result.problems() == []
+    assert matrix(exercise_id).problems() == []
 
 
 @pytest.mark.parametrize("exercise_id", list(ALL))
@@ -54,7 +60,7 @@ def test_a_chapter_has_its_exercises_and_many_mistakes(chapter, count, mistakes)
 
 @pytest.mark.parametrize("exercise_id", list(ALL))
 def test_the_tolerance_is_far_below_the_gap_to_the_nearest_mistake(exercise_id):
-    rows = kill_matrix([ALL[exercise_id]], seeds=5).of(exercise_id, "mistake")
+    rows = matrix(exercise_id).of(exercise_id, "mistake")
     assert min(row.margin for row in rows) >= 100
 
 
