@@ -20,7 +20,8 @@ from marking.limits import undisturbed
 from marking.outcome import Outcome, run_case, run_known, same
 
 DTYPES = (torch.float64, torch.float32)
-DEAR_PAIRS, DEAR_CASES = 60, 3  # tried where every run builds a module
+PAIRS = 800  # tried at most: an answer that no mistake explains is told so within a second or so
+DEAR_PAIRS, DEAR_CASES = 60, 3  # where every run builds a module
 # Values that tell nothing about which mistake was made: these faults speak for themselves.
 SELF_EXPLAINING = {"not-attempted", "timeout", "forbidden", "mutated"}
 
@@ -43,7 +44,7 @@ def name_mistakes(
 
     `run(impl, i)` gives the outcome of a mistake's code on case i. The first mistake that agrees
     on every case is the answer; then the first pair that does, made in one function. Failing that,
-    those that agree on every case in float32, or up to two mistakes that each explain some, and
+    one that agrees on every case in float32, or up to two mistakes that each explain some, and
     together more than half, of what failed.
     """
     failed = [i for i, outcome in enumerate(outcomes) if not outcome.ok]
@@ -69,7 +70,7 @@ def name_mistakes(
     single = [i for i in failed + passed if cases[i].dtype == torch.float32]
     if any(i in failed for i in single):  # an answer may compute in float32 whatever it is given
         for mistakes, impl in suspects:
-            if all(nearly(impl, i) for i in single):
+            if len(mistakes) == 1 and all(nearly(impl, i) for i in single):
                 return mistakes, False
     once = [i for i in failed if cases[i].dtype == cases[failed[0]].dtype]
     once = once[:DEAR_CASES] if exercise.through else once
@@ -79,8 +80,8 @@ def name_mistakes(
 def _suspects(exercise: Exercise) -> Iterator[tuple[tuple[Mistake, ...], Callable]]:
     """Each mistake with its code, then each pair that can be made at once.
 
-    Where a run takes milliseconds, because a module is built for it, the first pairs alone: those
-    of the commonest mistakes.
+    Not every pair, where there are many or a run takes milliseconds because a module is built for
+    it: the first ones, which are those of the commonest mistakes.
     """
     singles = [(m, impl) for m in exercise.mistakes for impl in (m.impl, *m.also)]
     for mistake, impl in singles:
@@ -90,7 +91,7 @@ def _suspects(exercise: Exercise) -> Iterator[tuple[tuple[Mistake, ...], Callabl
         for (one, first), (other, second) in combinations(singles, 2)
         if one is not other and (impl := both(first, second))
     )
-    yield from islice(pairs, DEAR_PAIRS if exercise.through else None)
+    yield from islice(pairs, DEAR_PAIRS if exercise.through else PAIRS)
 
 
 @cache
