@@ -3,8 +3,17 @@ r"""Preferences: from pairs of answers to a policy, from rewards to a policy, an
 from .advantages import group_advantages
 from .aggregate import aggregate_loss
 from .bradley_terry import bradley_terry_loss, preference_probability
+from .chunked_log_prob import chunked_log_prob
+from .chunked_preference import chunked_preference_loss
 from .closed_form import log_partition, maximise, objective, optimal_policy, recovered_reward
-from .dapo import dynamic_sampling, overlong_filter, overlong_penalty
+from .collect import collect
+from .dapo import (
+    BatchNotFilledError,
+    dynamic_sampling,
+    fill_batch,
+    overlong_filter,
+    overlong_penalty,
+)
 from .diffusion import add_noise
 from .diffusion_dpo import code_beta, diffusion_dpo_loss
 from .dpo import dpo_loss, implicit_reward
@@ -13,7 +22,14 @@ from .ipo import ipo_loss
 from .kl import kl_divergence, kl_estimators
 from .kto import kto_loss
 from .log_probs import completion_tokens, sequence_log_prob
+from .losses import dapo_loss, dr_grpo_loss, grpo_loss, gspo_loss, token_losses
 from .orpo import orpo_loss
+from .pairs import Pairs, encode_pairs, pair_log_probs, pair_scores, reference_log_probs
+from .prefer import Measured, measure_pairs, prefer
+from .rl import policy_loss, reinforce, success_rate
+from .rollout import Rollout, answer_log_probs, answer_states, rollout
+from .scores import Scores, pair_loss
+from .settings import DAPO, DR_GRPO, GRPO, RLStep, Settings
 from .simpo import simpo_loss
 from .surrogate import (
     clipped_share,
@@ -22,20 +38,43 @@ from .surrogate import (
     sequence_log_ratio,
     sequence_ratio,
 )
+from .tasks import Board, starting_policy
 
 __all__ = [
+    "DAPO",
+    "DR_GRPO",
+    "GRPO",
+    "BatchNotFilledError",
+    "Board",
+    "Measured",
+    "Pairs",
+    "RLStep",
+    "Rollout",
+    "Scores",
+    "Settings",
     "add_noise",
     "aggregate_loss",
+    "answer_log_probs",
+    "answer_states",
     "bradley_terry_loss",
+    "chunked_log_prob",
+    "chunked_preference_loss",
     "clipped_share",
     "clipped_surrogate",
     "code_beta",
+    "collect",
     "completion_tokens",
+    "dapo_loss",
     "diffusion_dpo_loss",
     "dpo_loss",
+    "dr_grpo_loss",
     "dynamic_sampling",
+    "encode_pairs",
+    "fill_batch",
     "gae",
     "group_advantages",
+    "grpo_loss",
+    "gspo_loss",
     "implicit_reward",
     "ipo_loss",
     "kl_divergence",
@@ -43,16 +82,28 @@ __all__ = [
     "kto_loss",
     "log_partition",
     "maximise",
+    "measure_pairs",
     "objective",
     "optimal_policy",
     "orpo_loss",
     "overlong_filter",
     "overlong_penalty",
+    "pair_log_probs",
+    "pair_loss",
+    "pair_scores",
+    "policy_loss",
+    "prefer",
     "preference_probability",
     "recovered_reward",
+    "reference_log_probs",
+    "reinforce",
     "reinforce_loss",
+    "rollout",
     "sequence_log_prob",
     "sequence_log_ratio",
     "sequence_ratio",
     "simpo_loss",
+    "starting_policy",
+    "success_rate",
+    "token_losses",
 ]

@@ -59,8 +59,7 @@ def aggregate_loss(
     require_floating(losses=losses)
     require_axes("B T", losses=losses)
     require_mask(losses.shape, mask=mask)
-    if how not in HOW:
-        raise ValueError(f"how is {how!r}; give one of {', '.join(map(repr, HOW))}.")
+    require_how(how)
     if len(losses) == 0:
         raise ValueError("There are no answers: losses has shape (0, T); give one answer or more.")
     counted = torch.where(mask, precise(losses), 0.0)
@@ -76,3 +75,8 @@ def aggregate_loss(
         )
     require_integer(1, length=length)
     return counted.sum() / (len(losses) * length)
+
+
+def require_how(how: str) -> None:
+    if how not in HOW:
+        raise ValueError(f"how is {how!r}; give one of {', '.join(map(repr, HOW))}.")

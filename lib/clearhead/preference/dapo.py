@@ -34,6 +34,9 @@ from 16,384 to 20,480.
 **Source.** Yu et al., 2025 (arXiv 2503.14476), equations 11 and 13.
 """
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -41,6 +44,16 @@ from torch import Tensor
 from clearhead._checks import require_floating, require_integer
 
 from ._rl_checks import require_axes, require_group, require_mask
+
+Batch = TypeVar("Batch")
+
+
+class BatchNotFilledError(RuntimeError):
+    """Too few prompts with right and with wrong answers; `found` holds those that there were."""
+
+    def __init__(self, message: str, found: list):
+        super().__init__(message)
+        self.found = found
 
 
 def dynamic_sampling(
@@ -62,6 +75,36 @@ def dynamic_sampling(
     right = correct.sum(1)
     kept = ((right > 0) & (right < correct.shape[1])).nonzero().flatten()[:wanted]
     return kept, rewards[kept], wanted - len(kept)
+
+
+def fill_batch(
+    sample: Callable[[int], tuple[Bool[Tensor, "Q G"], Float[Tensor, "Q G"], Batch]],
+    wanted: int,
+    *,
+    most_rounds: int = 10,
+) -> list[tuple[Batch, Int[Tensor, " K"], Float[Tensor, "K G"]]]:
+    """Sample until `wanted` prompts satisfy equation (1): `(batch, kept, rewards)` of each round.
+
+    `sample(missing)` answers some fresh prompts, as many as it likes, and returns which answers are
+    right, their rewards, and the batch itself, which is handed on. Raises `BatchNotFilledError`,
+    with what was found, when `most_rounds` rounds are not enough: the prompts are then too hard for
+    the policy, or too easy.
+    """
+    require_integer(1, wanted=wanted, most_rounds=most_rounds)
+    found, missing, asked, right = [], wanted, 0, 0.0
+    for _ in range(most_rounds):
+        correct, rewards, batch = sample(missing)
+        kept, rewards, missing = dynamic_sampling(correct, rewards, missing)
+        found.append((batch, kept, rewards))
+        if missing == 0:
+            return found
+        asked, right = asked + len(correct), right + correct.float().mean(1).sum().item()
+    raise BatchNotFilledError(
+        f"{most_rounds} rounds of sampling gave {wanted - missing} of {wanted} prompts with right "
+        f"and wrong answers; of {asked} prompts' answers {right / max(asked, 1):.0%} were right. "
+        "Give easier or harder prompts, more answers a prompt, or more rounds.",
+        found,
+    )
 
 
 def overlong_penalty(
