@@ -258,7 +258,7 @@ def beta_as_temperature(chosen, rejected, reference_chosen, reference_rejected, 
     return F.softplus(-margin / beta).mean()
 
 
-@attempt("dpo_loss", "roles-swapped")
+@attempt("dpo_loss", "sides-swapped")
 def reference_minus_policy(chosen, rejected, reference_chosen, reference_rejected, beta):
     w = reference_chosen - chosen
     l = reference_rejected - rejected
@@ -363,7 +363,7 @@ def only_the_policy_is_averaged(
     return ((h - 1 / (2 * tau)) ** 2).mean()
 
 
-@attempt("ipo_loss", "target-added")
+@attempt("ipo_loss", "sides-swapped")
 def plus_the_target(
     chosen, rejected, reference_chosen, reference_rejected, chosen_tokens, rejected_tokens, tau
 ):

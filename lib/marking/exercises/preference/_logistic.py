@@ -140,10 +140,9 @@ def ending_mistakes(loss: Callable, read: str, **more: tuple[dict, ...]) -> tupl
 
     An id with hyphens is given with underscores.
     """
-    return tuple(
-        Mistake(
-            id, partial(loss, **first), says, read, also=tuple(partial(loss, **k) for k in also)
-        )
-        for id, (says, (first, *rest)) in ENDINGS.items()
-        for also in [(*rest, *more.get(id.replace("-", "_"), ()))]
-    )
+    found = []
+    for id, (says, (first, *rest)) in ENDINGS.items():
+        variants = (*rest, *more.get(id.replace("-", "_"), ()))
+        also = tuple(partial(loss, **keywords) for keywords in variants)
+        found.append(Mistake(id, partial(loss, **first), says, read, also=also))
+    return tuple(found)
