@@ -46,7 +46,7 @@ def sequence_log_prob(
     scores, targets = logits[:, :-1][counted], ids[:, 1:][counted].long()  # n V and n
     require_vocabulary(targets, logits.shape[-1])
     log_p = torch.log_softmax(precise(scores), dim=-1)  # n V
-    return _row_sums(log_p.gather(-1, targets[:, None])[:, 0], counted)
+    return row_sums(log_p.gather(-1, targets[:, None])[:, 0], counted)
 
 
 def completion_tokens(completion: Bool[Tensor, "B T"]) -> Int[Tensor, "B"]:
@@ -55,6 +55,6 @@ def completion_tokens(completion: Bool[Tensor, "B T"]) -> Int[Tensor, "B"]:
     return completion[:, 1:].sum(-1)
 
 
-def _row_sums(values: Float[Tensor, "n"], counted: Bool[Tensor, "B T"]) -> Float[Tensor, "B"]:
+def row_sums(values: Float[Tensor, "n"], counted: Bool[Tensor, "... T"]) -> Float[Tensor, "..."]:
     """The sum of each row's values, which stand one after the other, row by row."""
     return values.new_zeros(counted.shape).masked_scatter(counted, values).sum(-1)
