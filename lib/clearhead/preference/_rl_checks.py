@@ -53,7 +53,9 @@ def require_mask(shape, **masks: Tensor) -> None:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {tuple(shape)}.")
 
 
-def require_between(low: float, high: float, /, *, ends: bool, **values: float) -> None:
+def require_between(
+    low: float | int, high: float | int, /, *, ends: bool, **values: float | int
+) -> None:
     """Every value is a number from `low` to `high`, the ends included or not."""
     require_finite(**values)
     for name, value in values.items():
@@ -64,7 +66,7 @@ def require_between(low: float, high: float, /, *, ends: bool, **values: float) 
             raise ValueError(f"{name} is {value}; give a number {kind} {low} {join} {high}.")
 
 
-def require_not_negative(**values: float) -> None:
+def require_not_negative(**values: float | int) -> None:
     """Every value is a finite number of 0 or more."""
     require_finite(**values)
     for name, value in values.items():

@@ -43,7 +43,7 @@ from ._rl_checks import (
 
 @torch.no_grad()
 def group_advantages(
-    rewards: Float[Tensor, " N"], group_size: int, *, eps: float = 1e-4, scale: bool = True
+    rewards: Float[Tensor, " N"], group_size: int, *, eps: float | int = 1e-4, scale: bool = True
 ) -> Float[Tensor, " N"]:
     """Equation (1), or with `scale=False` equation (2).
 

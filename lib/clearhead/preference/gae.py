@@ -44,8 +44,8 @@ def gae(
     values: Float[Tensor, "B T+1"],
     done: Bool[Tensor, "B T"],
     *,
-    gamma: float = 1.0,
-    lam: float = 0.95,
+    gamma: float | int = 1.0,
+    lam: float | int = 0.95,
 ) -> tuple[Float[Tensor, "B T"], Float[Tensor, "B T"]]:
     """Equations (2) and (3): `(advantages, returns)`, from the last step to the first.
 

@@ -46,7 +46,7 @@ def token_losses(
     low: float,
     high: float,
     reference: Float[Tensor, "B T"] | None = None,
-    beta: float = 0.0,
+    beta: float | int = 0.0,
     corrected: bool = False,
 ) -> Float[Tensor, "B T"]:
     """Equation (1). Raises as `clipped_surrogate` does, and `ValueError` for a negative `beta` or
@@ -75,7 +75,7 @@ def grpo_loss(
     low: float = 0.2,
     high: float = 0.2,
     reference: Float[Tensor, "B T"] | None = None,
-    beta: float = 0.0,
+    beta: float | int = 0.0,
     corrected: bool = False,
 ) -> Float[Tensor, ""]:
     """Group relative policy optimisation: each answer's mean, then the mean of the answers.

@@ -38,7 +38,7 @@ class Board:
 
     side: int = 6
     limit: int = 14  # tokens of an answer, EOS among them
-    skill: float = 0.35  # how often a demonstration's step heads for the goal
+    skill: float = 0.45  # how often a demonstration's step heads for the goal
     diagonal: float = 0.02  # how often such a step may be a diagonal one
     impatience: float = 0.03  # how often a demonstration stops where it is
 
