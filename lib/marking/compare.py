@@ -13,13 +13,13 @@ def compare(value, expected, like, tolerance: float, label: str) -> tuple[str | 
 
     `expected` holds the values in float64; `like` fixes type, shape and dtype.
     """
-    what = f"Part {label}" if label.isdigit() else label or "The output"
+    what = f"Part {label}" if label[:1].isdigit() else label or "The output"
     if isinstance(like, torch.Tensor):
         return _compare_tensor(value, expected, like, tolerance, what)
     if isinstance(like, dict):
-        return _compare_dict(value, expected, like, tolerance, what)
+        return _compare_dict(value, expected, like, tolerance, what, label)
     if isinstance(like, tuple | list):
-        return _compare_sequence(value, expected, like, tolerance, what)
+        return _compare_sequence(value, expected, like, tolerance, what, label)
     if isinstance(like, int | float) and not isinstance(like, bool):
         return _compare_number(value, expected, what)
     if type(value) is not type(like):
@@ -27,18 +27,18 @@ def compare(value, expected, like, tolerance: float, label: str) -> tuple[str | 
     return (None, "") if value == like else ("value", f"{what} is {value!r}; expected {like!r}.")
 
 
-def _compare_sequence(value, expected, like, tolerance, what) -> tuple[str | None, str]:
+def _compare_sequence(value, expected, like, tolerance, what, label) -> tuple[str | None, str]:
     if not isinstance(value, tuple | list) or len(value) != len(like):
         kind = f"{len(like)} values in a tuple" if isinstance(like, tuple) else _kind(like)
         return "type", f"{what} must be {kind}; it is {_kind(value)}."
     for v, e, item, name in zip(value, expected, like, _fields(like), strict=True):
-        fault, text = compare(v, e, item, tolerance, name)
+        fault, text = compare(v, e, item, tolerance, _inside(label, name))
         if fault:
             return fault, text
     return None, ""
 
 
-def _compare_dict(value, expected, like, tolerance, what) -> tuple[str | None, str]:
+def _compare_dict(value, expected, like, tolerance, what, label) -> tuple[str | None, str]:
     if not isinstance(value, dict):
         return "type", f"{what} must be a dict; it is {_kind(value)}."
     if missing := [repr(key) for key in like if key not in value]:
@@ -47,7 +47,9 @@ def _compare_dict(value, expected, like, tolerance, what) -> tuple[str | None, s
         does = "does" if len(extra) == 1 else "do"
         return "type", f"{what} holds {', '.join(extra)}, which {does} not belong there."
     for key in like:
-        fault, text = compare(value[key], expected[key], like[key], tolerance, str(key))
+        fault, text = compare(
+            value[key], expected[key], like[key], tolerance, _inside(label, str(key))
+        )
         if fault:
             return fault, text
     return None, ""
@@ -123,6 +125,11 @@ def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:
 
 def _fields(like: tuple) -> tuple[str, ...]:
     return getattr(like, "_fields", None) or tuple(str(i) for i in range(len(like)))
+
+
+def _inside(label: str, name: str) -> str:
+    """The label of a part of a part: 2[0], or cache[keys]."""
+    return f"{label}[{name}]" if label else name
 
 
 def _kind(value) -> str:
