@@ -60,7 +60,7 @@ def _inputs(draw, desirable, *, kl=1.0, m=None, weights=None):
     moved_kl = exact(draw.normal(m, scale=3.0))
     moved_kl = kl * (moved_kl - exact(moved_kl.mean()) + 1.0 + draw.size(0, 4) / 8)
     if m > 1:
-        moved_kl[0], moved_kl[1] = moved_kl[0] - 6.0, moved_kl[1] + 6.0
+        moved_kl[0], moved_kl[1] = moved_kl[0] + 6.0, moved_kl[1] - 6.0
     good, bad = weights or _weights(draw)
     return {
         "policy": reference + moved,
@@ -106,7 +106,7 @@ def only_bad(draw):
 
 
 def one_answer(draw):
-    return _inputs(draw, torch.tensor([draw.choice(True, False)]), weights=(1.25, 1.25))
+    return _inputs(draw, torch.tensor([True]))
 
 
 def not_moved_yet(draw):
@@ -180,7 +180,6 @@ kl_of_probabilities = _kl(lambda p, q, r: (p.exp() * (p - q)).sum())
 kl_of_probabilities_averaged = _kl(lambda p, q, r: (p.exp() * (p - q)).mean())
 third_estimator = _kl(lambda p, q, r: ((q - p).exp() - 1 - (q - p)).mean())
 second_estimator = _kl(lambda p, q, r: ((p - q) ** 2 / 2).mean())
-policy_kl_alone = _kl(lambda p, q, r: p.mean())
 largest_kl = _kl(lambda p, q, r: (p - q).max())
 middle_kl = _kl(lambda p, q, r: (p - q).median())
 everything_averaged = _kl(lambda p, q, r: torch.cat([p - q, r]).mean())
@@ -328,7 +327,7 @@ KTO_LOSS = Exercise(
     id="preference.kto_loss",
     title="The loss of KTO",
     returns="a scalar tensor in the dtype of policy; z0 passes no gradient on",
-    outputs=("loss", "gradient of policy", "gradient of policy_kl"),
+    outputs=("loss", "gradient_of_policy", "gradient_of_policy_kl"),
     through=loss_and_gradients,
     points=4,
     difficulty=3,
@@ -411,10 +410,11 @@ KTO_LOSS = Exercise(
         Mistake(
             "value-returned",
             value_returned,
-            "σ itself is averaged, which is the value of an answer and grows as things get better; "
-            "its loss is 1 − σ.",
+            "the loss grows as the gain does: σ itself is averaged, or the gain has the wrong sign "
+            "for both kinds. The loss of an answer is 1 − σ(β · gain), and a good one gains by "
+            "r − z0.",
             CHANGE,
-            also=(value_negated, negated),
+            also=(turned, value_negated, negated),
         ),
         Mistake(
             "logistic",
@@ -429,13 +429,6 @@ KTO_LOSS = Exercise(
             kinds_swapped,
             "good answers are treated as bad ones, weights and all; True in desirable means good.",
             CHANGE,
-        ),
-        Mistake(
-            "sign-turned",
-            turned,
-            "the gain has the wrong sign for both kinds; a good answer gains by r − z0, and the "
-            "loss falls as it grows.",
-            PUSHES,
         ),
         Mistake(
             "weights-swapped",
@@ -496,7 +489,6 @@ KTO_LOSS = Exercise(
                 second_estimator,
                 kl_of_probabilities,
                 kl_of_probabilities_averaged,
-                policy_kl_alone,
             ),
         ),
         Mistake(
