@@ -385,19 +385,21 @@ def no_std_when_scale(rewards, group_size, eps, scale):
 
 @attempt("clipped_surrogate", "sign-forgotten")
 def objective_for_loss(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     ratio = (new - old).exp()
     return torch.min(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
 
 
 @attempt("clipped_surrogate", "max-for-min")
 def minus_of_the_larger(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     ratio = torch.exp(new - old)
     unclipped = ratio * advantages
     clipped = torch.clamp(ratio, 1 - low, 1 + high) * advantages
     return -torch.max(unclipped, clipped)
 
 
-@attempt("clipped_surrogate", "max-for-min")
+@attempt("clipped_surrogate", "max-for-min", "others-learn-too")
 def min_of_the_losses(new, old, advantages, low, high):
     """PPO code takes the maximum where both terms have their minus already."""
     ratio = torch.exp(new - old)
@@ -406,7 +408,7 @@ def min_of_the_losses(new, old, advantages, low, high):
     return torch.min(pg_loss1, pg_loss2)
 
 
-@attempt("clipped_surrogate", "clip-alone")
+@attempt("clipped_surrogate", "clip-alone", "others-learn-too")
 def no_minimum(new, old, advantages, low, high):
     r = torch.exp(new - old)
     return -torch.clamp(r, 1.0 - low, 1.0 + high) * advantages
@@ -414,24 +416,26 @@ def no_minimum(new, old, advantages, low, high):
 
 @attempt("clipped_surrogate", "minimum-of-the-ratios")
 def min_before_the_product(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     r = torch.exp(new - old)
     return -torch.min(r, r.clamp(1 - low, 1 + high)) * advantages
 
 
-@attempt("clipped_surrogate", "not-clipped")
+@attempt("clipped_surrogate", "not-clipped", "others-learn-too")
 def plain_importance_sampling(new, old, advantages, low, high):
     return -(new - old).exp() * advantages
 
 
 @attempt("clipped_surrogate", "bounds-swapped")
 def high_below(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     ratio = torch.exp(new - old)
     surr1 = ratio * advantages
     surr2 = torch.clamp(ratio, 1 - high, 1 + low) * advantages
     return -torch.min(surr1, surr2)
 
 
-@attempt("clipped_surrogate", "one-bound-for-both")
+@attempt("clipped_surrogate", "one-bound-for-both", "others-learn-too")
 def one_epsilon(new, old, advantages, low, high):
     eps = low
     ratio = torch.exp(new - old)
@@ -440,18 +444,20 @@ def one_epsilon(new, old, advantages, low, high):
 
 @attempt("clipped_surrogate", "ratio-upside-down")
 def old_over_new(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     ratio = torch.exp(old - new)
     return -torch.minimum(ratio * advantages, ratio.clip(1 - low, 1 + high) * advantages)
 
 
 @attempt("clipped_surrogate", "ratio-always-one")
 def open_r1_line(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     ratio = torch.exp(new - new.detach())
     clipped = torch.clamp(ratio, 1 - low, 1 + high)
     return -torch.min(ratio * advantages, clipped * advantages)
 
 
-@attempt("clipped_surrogate", "exp-forgotten")
+@attempt("clipped_surrogate", "exp-forgotten", "others-learn-too")
 def difference_as_ratio(new, old, advantages, low, high):
     ratio = new - old
     return -torch.min(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
@@ -459,6 +465,7 @@ def difference_as_ratio(new, old, advantages, low, high):
 
 @attempt("clipped_surrogate", "averaged")
 def mean_at_the_end(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     ratio = torch.exp(new - old)
     clipped = torch.clamp(ratio, 1 - low, 1 + high)
     return -torch.min(ratio * advantages, clipped * advantages).mean()
@@ -469,11 +476,12 @@ def ratio_under_no_grad(new, old, advantages, low, high):
     with torch.no_grad():
         ratio = torch.exp(new - old)
     clipped = torch.clamp(ratio, 1 - low, 1 + high)
-    return -torch.min(ratio * advantages, clipped * advantages)
+    return -torch.min(ratio * advantages.detach(), clipped * advantages.detach())
 
 
 @attempt("clipped_surrogate", "logarithm-clipped")
 def clamps_the_difference(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     log_ratio = new - old
     clipped = torch.exp(torch.clamp(log_ratio, -low, high))
     return -torch.min(log_ratio.exp() * advantages, clipped * advantages)
@@ -481,9 +489,23 @@ def clamps_the_difference(new, old, advantages, low, high):
 
 @attempt("clipped_surrogate", "ratio-of-the-answer")
 def gspo_ratio(new, old, advantages, low, high):
+    old, advantages = old.detach(), advantages.detach()
     log_ratio = (new - old).mean(dim=-1, keepdim=True)
     ratio = log_ratio.exp()
     return -torch.min(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+
+
+@attempt("clipped_surrogate", "others-learn-too")
+def right_but_for_the_detach(new, old, advantages, low, high):
+    ratio = torch.exp(new - old)
+    clipped = torch.clamp(ratio, 1 - low, 1 + high)
+    return -torch.min(ratio * advantages, clipped * advantages)
+
+
+@attempt("clipped_surrogate", "others-learn-too")
+def detaches_old_alone(new, old, advantages, low, high):
+    ratio = torch.exp(new - old.detach())
+    return torch.max(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
 
 
 # --- aggregate_loss ------------------------------------------------------------------------------
