@@ -12,6 +12,7 @@ import torch
 from torch.nn import functional as F
 
 from marking.exercise import Mistake
+from marking.exercises.preference._alone import alone
 
 STEP = 64  # a multiple of 1/64 below 2^17 is exact in float32, and so are sums of a few
 
@@ -135,14 +136,10 @@ ENDINGS: dict[str, tuple[str, list[dict[str, Callable]]]] = {
 }
 
 
-def ending_mistakes(loss: Callable, read: str, **more: tuple[dict, ...]) -> tuple[Mistake, ...]:
-    """A mistake for every wrong ending. `more` adds keywords of `loss` to an ending's variants.
-
-    An id with hyphens is given with underscores.
-    """
+def ending_mistakes(loss: Callable, read: str) -> tuple[Mistake, ...]:
+    """A mistake for every wrong ending; the first way to make it is also tried beside others."""
     found = []
     for id, (says, (first, *rest)) in ENDINGS.items():
-        variants = (*rest, *more.get(id.replace("-", "_"), ()))
-        also = tuple(partial(loss, **keywords) for keywords in variants)
+        also = tuple(alone(partial(loss, **keywords)) for keywords in rest)
         found.append(Mistake(id, partial(loss, **first), says, read, also=also))
     return tuple(found)

@@ -6,6 +6,7 @@ import torch
 
 from clearhead.preference import add_noise
 from marking.exercise import Exercise, Mistake
+from marking.exercises.preference._alone import alone
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
 
@@ -218,7 +219,7 @@ ADD_NOISE = Exercise(
             "the roots are missing; ᾱ and 1 − ᾱ are shares of the variance, and a sample is scaled "
             "by their roots.",
             PICTURE,
-            also=(squares,),
+            also=(alone(squares),),
         ),
         Mistake(
             "noise-not-rooted",
@@ -252,7 +253,10 @@ ADD_NOISE = Exercise(
             "the factors, one for each sample, are not spread over the sample's other axes; give "
             "them the shape (B, 1, …, 1), with as many axes as x0.",
             PICTURE,
-            also=(one_axis_behind, two_axes_behind, three_axes_behind, axes_in_front),
+            also=(
+                one_axis_behind,
+                *map(alone, (two_axes_behind, three_axes_behind, axes_in_front)),
+            ),
         ),
         Mistake(
             "multiplied-up-again",
@@ -260,28 +264,28 @@ ADD_NOISE = Exercise(
             "alpha_bar is multiplied (or added) up once more; it is the product of all steps up to "
             "t already.",
             PICTURE,
-            also=(added_up, betas),
+            also=(*map(alone, (added_up, betas)),),
         ),
         Mistake(
             "one-step-early",
             early,
             "ᾱ is taken one step too early; t counts from 0, so it is alpha_bar[t].",
             PICTURE,
-            also=(early_from_one, early_but_first),
+            also=(early_but_first, alone(early_from_one)),
         ),
         Mistake(
             "one-step-late",
             late,
             "ᾱ is taken one step too late; t counts from 0, so it is alpha_bar[t].",
             PICTURE,
-            also=(late_but_last, late_and_round),
+            also=(*map(alone, (late_but_last, late_and_round)),),
         ),
         Mistake(
             "one-step-for-all",
             first_for_all,
             "one step is taken for the whole batch; each sample has its own.",
             PICTURE,
-            also=(last_for_all, largest_for_all, mean_for_all, in_order),
+            also=(*map(alone, (last_for_all, largest_for_all, mean_for_all, in_order)),),
         ),
         Mistake(
             "signal-not-scaled",
@@ -294,14 +298,14 @@ ADD_NOISE = Exercise(
             noise_not_scaled,
             "the noise is added as it is; it is scaled by √(1 − ᾱ).",
             PICTURE,
-            also=(root_of_ratio,),
+            also=(alone(root_of_ratio),),
         ),
         Mistake(
             "one-factor-for-both",
             noise_scaled_like_signal,
             "x0 and the noise are scaled alike; one gets √ᾱ, the other √(1 − ᾱ).",
             PICTURE,
-            also=(signal_scaled_like_noise,),
+            also=(alone(signal_scaled_like_noise),),
         ),
         Mistake(
             "square-under-the-root",
@@ -309,7 +313,7 @@ ADD_NOISE = Exercise(
             "ᾱ is squared under the root (or rooted once more); alpha_bar is ᾱ itself, not its "
             "root.",
             PICTURE,
-            also=(one_less_square_of_alpha, root_of_root),
+            also=(*map(alone, (one_less_square_of_alpha, root_of_root)),),
         ),
         Mistake(
             "another-schedule",
@@ -317,14 +321,14 @@ ADD_NOISE = Exercise(
             "alpha_bar is taken for something else: turned round, or made into the α of single "
             "steps. Entry t is the share of the signal's variance that is left at step t.",
             PICTURE,
-            also=(turned_round,),
+            also=(alone(turned_round),),
         ),
         Mistake(
             "noise-subtracted",
             subtracted,
             "the noise is subtracted; it is added here, and subtracted on the way back.",
             PICTURE,
-            also=(subtracted_turned,),
+            also=(alone(subtracted_turned),),
         ),
         Mistake(
             "no-noise",
@@ -337,7 +341,7 @@ ADD_NOISE = Exercise(
             parts_returned,
             "several tensors come back; return their sum alone.",
             PICTURE,
-            also=(with_noise,),
+            also=(alone(with_noise),),
         ),
     ),
     alternatives=(sample_by_sample, by_einsum, tables_first),

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import bradley_terry_loss
 from marking.exercise import Exercise, Mistake
+from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import (
     apart,
     ending_mistakes,
@@ -240,14 +241,14 @@ BRADLEY_TERRY_LOSS = Exercise(
             margin_multiplied,
             "the difference is multiplied or divided by the margin; the margin is subtracted.",
             LEARNS,
-            also=(margin_divides, margin_squared),
+            also=(*map(alone, (margin_divides, margin_squared)),),
         ),
         Mistake(
             "one-margin-for-all",
             margin_averaged,
             "one margin is taken for all pairs; each pair has its own.",
             LEARNS,
-            also=(margin_of_the_first,),
+            also=(alone(margin_of_the_first),),
         ),
         *ending_mistakes(_loss, NUMBER),
         Mistake(
@@ -257,8 +258,13 @@ BRADLEY_TERRY_LOSS = Exercise(
             "difference of their scores goes into one −ln σ.",
             NUMBER,
             also=(
-                *(partial(apart_from_each_other, where=w) for w in ("rejected", "neither")),
-                *(partial(half_apart, where=w) for w in ("chosen", "rejected", "neither")),
+                *map(
+                    alone,
+                    (partial(apart_from_each_other, where=w) for w in ("rejected", "neither")),
+                ),
+                *map(
+                    alone, (partial(half_apart, where=w) for w in ("chosen", "rejected", "neither"))
+                ),
             ),
         ),
         Mistake(
@@ -268,9 +274,14 @@ BRADLEY_TERRY_LOSS = Exercise(
             "answer i alone, so subtract two (N,) tensors as they are.",
             NUMBER,
             also=(
-                all_with_all_by_columns,
-                all_with_all_margin_by_rows,
-                all_with_all_margin_by_rows_turned,
+                *map(
+                    alone,
+                    (
+                        all_with_all_by_columns,
+                        all_with_all_margin_by_rows,
+                        all_with_all_margin_by_rows_turned,
+                    ),
+                ),
             ),
         ),
         Mistake(
@@ -280,9 +291,8 @@ BRADLEY_TERRY_LOSS = Exercise(
             "two scores matters, so subtract first.",
             NUMBER,
             also=(
-                _margin_at_the_rejected,
-                _sum_of_exponentials,
-                *(partial(_softmax_by_hand, e=e) for e in (1e-6, 1e-8, 1e-10, 1e-12)),
+                *map(alone, (_margin_at_the_rejected, _sum_of_exponentials)),
+                *map(alone, (partial(_softmax_by_hand, e=e) for e in (1e-6, 1e-8, 1e-10, 1e-12))),
             ),
         ),
         Mistake(
@@ -290,7 +300,7 @@ BRADLEY_TERRY_LOSS = Exercise(
             rejected_ignored,
             "the score of one answer of the pair is not used; σ gets the difference of both.",
             NUMBER,
-            also=(chosen_ignored,),
+            also=(alone(chosen_ignored),),
         ),
         Mistake(
             "not-a-difference",
@@ -298,7 +308,7 @@ BRADLEY_TERRY_LOSS = Exercise(
             "the scores are divided, added up, squashed first or their distance is taken; σ gets "
             "chosen − rejected − margin as it is, sign and all.",
             NUMBER,
-            also=(distance, squashed, added),
+            also=(*map(alone, (distance, squashed, added)),),
         ),
     ),
     alternatives=(surprise_of_a_label, two_classes, larger_part_first),

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import diffusion_dpo_loss
 from marking.exercise import Exercise, Mistake
+from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import ending_mistakes, mean_surprise
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
@@ -340,14 +341,14 @@ DIFFUSION_DPO_LOSS = Exercise(
             "T is not in the argument of σ (or divides it); one step was drawn in place of the sum "
             "over all T, so its difference is multiplied by T.",
             T_OMEGA,
-            also=(steps_divide,),
+            also=(alone(steps_divide),),
         ),
         Mistake(
             "weight-left-out",
             no_weight,
             "ω is not in the argument of σ, or not once; β, T and ω multiply the difference.",
             T_OMEGA,
-            also=(weight_divides, weight_squared),
+            also=(*map(alone, (weight_divides, weight_squared)),),
         ),
         Mistake(
             "halved",
@@ -355,7 +356,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "there is a factor ½ or 2 too many; the ½ of the published code goes with a β that is "
             "twice as large.",
             T_OMEGA,
-            also=(doubled, halves),
+            also=(*map(alone, (doubled, halves)),),
         ),
         Mistake(
             "one-noise-for-both",
@@ -363,14 +364,14 @@ DIFFUSION_DPO_LOSS = Exercise(
             "one noise is taken as the target of both samples; each prediction is compared with "
             "the noise that its own sample got.",
             LIKELIHOOD,
-            also=(noise_of_the_rejected, reference_noise_of_chosen),
+            also=(noise_of_the_rejected, alone(reference_noise_of_chosen)),
         ),
         Mistake(
             "noise-crossed",
             noise_crossed,
             "a prediction is compared with the other sample's noise; compare it with its own.",
             LIKELIHOOD,
-            also=(reference_noise_crossed,),
+            also=(alone(reference_noise_crossed),),
         ),
         Mistake(
             "reference-ignored",
@@ -385,7 +386,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "the reference's errors have the wrong sign; they are subtracted from the model's, at "
             "each of the two samples.",
             LIKELIHOOD,
-            also=(crossed,),
+            also=(alone(crossed),),
         ),
         Mistake(
             "reference-for-noise",
@@ -393,21 +394,21 @@ DIFFUSION_DPO_LOSS = Exercise(
             "the model's prediction is compared with the reference's; both are compared with the "
             "noise, and the squared errors subtracted.",
             LIKELIHOOD,
-            also=(partial(to_the_reference, sign=1),),
+            also=(alone(partial(to_the_reference, sign=1)),),
         ),
         Mistake(
             "beta-left-out",
             no_beta,
             "β is not used as it is; β · T · ω multiplies the difference of errors.",
             T_OMEGA,
-            also=(beta_divides, beta_twice),
+            also=(*map(alone, (beta_divides, beta_twice)),),
         ),
         Mistake(
             "beta-alone",
             beta_alone,
             "T and ω are not used; β · T · ω multiplies the difference of errors.",
             T_OMEGA,
-            also=(nothing_multiplied,),
+            also=(alone(nothing_multiplied),),
         ),
         Mistake(
             "beta-of-the-code",
@@ -416,7 +417,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "that of the published code, which averages. With sums of squares the factor is "
             "β · T · ω.",
             T_OMEGA,
-            also=(times_size, times_twice_size),
+            also=(*map(alone, (times_size, times_twice_size)),),
         ),
         Mistake(
             "factor-outside",
@@ -424,7 +425,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "β, T or ω stands in front of the logarithm; there it scales the loss as a learning "
             "rate does. All three belong inside σ.",
             T_OMEGA,
-            also=(steps_outside, weight_outside, all_outside, both_outside),
+            also=(*map(alone, (steps_outside, weight_outside, all_outside, both_outside)),),
         ),
         Mistake(
             "not-squared",
@@ -432,7 +433,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "the errors are not squares: distances, absolute values or plain differences are "
             "added up. Each is ‖ε − prediction‖², a sum of squares.",
             LIKELIHOOD,
-            also=(distances, distances_averaged, not_squared),
+            also=(*map(alone, (distances, distances_averaged, not_squared)),),
         ),
         Mistake(
             "everything-in-one-sum",
@@ -440,14 +441,14 @@ DIFFUSION_DPO_LOSS = Exercise(
             "the squares are added up or averaged over the pairs too, before −ln σ; each pair has "
             "its own errors, and the mean over pairs comes last.",
             LIKELIHOOD,
-            also=(everything_averaged, over_pairs),
+            also=(everything_averaged, alone(over_pairs)),
         ),
         Mistake(
             "each-number-a-pair",
             for_each_number,
             "−ln σ is taken of parts of a sample; add up the squares over all axes but the first.",
             LIKELIHOOD,
-            also=(last_axis, first_two_axes),
+            also=(*map(alone, (last_axis, first_two_axes)),),
         ),
         *ending_mistakes(_loss, LIKELIHOOD),
         Mistake(
@@ -456,7 +457,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "only one sample of the pair, or only the reference, is looked at, or the two are "
             "added up; σ gets a difference between chosen and rejected.",
             LIKELIHOOD,
-            also=(rejected_alone, reference_alone, sides_added),
+            also=(*map(alone, (rejected_alone, reference_alone, sides_added)),),
         ),
         Mistake(
             "errors-divided",
@@ -464,7 +465,7 @@ DIFFUSION_DPO_LOSS = Exercise(
             "errors are divided by one another; a squared error stands for a logarithm already, so "
             "subtract.",
             LIKELIHOOD,
-            also=(logarithms,),
+            also=(alone(logarithms),),
         ),
     ),
     alternatives=(as_the_code_has_it, as_differences_of_rewards, pair_by_pair),

@@ -8,6 +8,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import dpo_loss
 from marking.exercise import Exercise, Mistake
+from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import (
     apart,
     ending_mistakes,
@@ -231,7 +232,9 @@ DPO_LOSS = Exercise(
             "the reference is not used (or only for one of the two answers); the reward of an "
             "answer is by how much likelier the policy makes it than the reference does.",
             DISAPPEARS,
-            also=(reference_of_the_other, reference_of_the_chosen, reference_halved),
+            also=(
+                *map(alone, (reference_of_the_other, reference_of_the_chosen, reference_halved)),
+            ),
         ),
         Mistake(
             "reference-added",
@@ -239,7 +242,7 @@ DPO_LOSS = Exercise(
             "the reference has the wrong sign; of each answer's log-probability the reference's "
             "own is subtracted.",
             DISAPPEARS,
-            also=(all_added,),
+            also=(alone(all_added),),
         ),
         Mistake(
             "beta-outside",
@@ -247,7 +250,7 @@ DPO_LOSS = Exercise(
             "β stands in front of the logarithm; there it scales the loss as a learning rate does. "
             "It belongs inside σ, where it says how far the policy may go.",
             DISAPPEARS,
-            also=(beta_divides_outside, beta_inside_divides_outside),
+            also=(*map(alone, (beta_divides_outside, beta_inside_divides_outside)),),
         ),
         Mistake(
             "beta-twice",
@@ -255,14 +258,14 @@ DPO_LOSS = Exercise(
             "β is applied twice, once to the rewards and once to their difference or to the loss; "
             "once is enough.",
             DISAPPEARS,
-            also=(beta_inside_and_outside,),
+            also=(alone(beta_inside_and_outside),),
         ),
         Mistake(
             "beta-ignored",
             beta_ignored,
             "β is not used; the difference of the log-ratios is multiplied by it.",
             DISAPPEARS,
-            also=(beta_rest, beta_added),
+            also=(*map(alone, (beta_rest, beta_added)),),
         ),
         Mistake(
             "beta-divides",
@@ -275,7 +278,7 @@ DPO_LOSS = Exercise(
             policy_scaled_alone,
             "β multiplies only a part of the difference; put brackets around the whole of it.",
             DISAPPEARS,
-            also=(reference_scaled_alone, chosen_scaled_alone, first_scaled_alone),
+            also=(*map(alone, (reference_scaled_alone, chosen_scaled_alone, first_scaled_alone)),),
         ),
         *ending_mistakes(_loss, PUSHES),
         Mistake(
@@ -284,7 +287,7 @@ DPO_LOSS = Exercise(
             "the loss is shifted or scaled so as to begin at 0 or 1; a policy equal to its "
             "reference has the loss ln 2, which is that of a guess between two.",
             PUSHES,
-            also=(from_ln_two_times,),
+            also=(alone(from_ln_two_times),),
         ),
         Mistake(
             "ratio-of-log-probs",
@@ -292,7 +295,12 @@ DPO_LOSS = Exercise(
             "log-probabilities are divided by one another, or their logarithm is taken again; the "
             "logarithm of a quotient is the difference of the logarithms.",
             ANSWERS,
-            also=(divided_by_pairs, divided_then_logarithm, logarithms_again, divided_at_last),
+            also=(
+                *map(
+                    alone,
+                    (divided_by_pairs, divided_then_logarithm, logarithms_again, divided_at_last),
+                ),
+            ),
         ),
         Mistake(
             "ratio-without-logarithm",
@@ -300,7 +308,7 @@ DPO_LOSS = Exercise(
             "probabilities or their ratios are compared; a reward is β times the logarithm of a "
             "ratio, so leave the exponential out.",
             DISAPPEARS,
-            also=(probability_ratios_by_pairs, probabilities, ratios_divided),
+            also=(*map(alone, (probability_ratios_by_pairs, probabilities, ratios_divided)),),
         ),
         Mistake(
             "one-side-alone",
@@ -308,7 +316,7 @@ DPO_LOSS = Exercise(
             "only one answer of the pair, or only the reference, is looked at; σ gets the "
             "difference of two rewards.",
             PUSHES,
-            also=(rejected_alone, reference_alone),
+            also=(*map(alone, (rejected_alone, reference_alone)),),
         ),
         Mistake(
             "rewards-added",
@@ -322,7 +330,7 @@ DPO_LOSS = Exercise(
             "the squared distance from a goal is averaged, as in IPO; DPO's loss is −ln σ, which "
             "falls for ever as the difference grows.",
             "preference/02_dpo#what-do-ipo-simpo-orpo-and-kto-change",
-            also=(goal_of_one,),
+            also=(alone(goal_of_one),),
         ),
         Mistake(
             "scored-apart",
@@ -330,7 +338,7 @@ DPO_LOSS = Exercise(
             "each answer is judged by itself, good or bad; people compared two, so only the "
             "difference of their rewards goes into one −ln σ.",
             DISAPPEARS,
-            also=(partial(apart_from_each_other, share=0.5),),
+            also=(alone(partial(apart_from_each_other, share=0.5)),),
         ),
     ),
     alternatives=(rewards_first, policy_and_reference_apart, classifier_of_pairs),

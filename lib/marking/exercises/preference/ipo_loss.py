@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import ipo_loss
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import exact, log_probs, pairs, token_counts
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
@@ -255,21 +256,21 @@ IPO_LOSS = Exercise(
             "the goal is τ/2, τ or 2τ; it is 1/(2τ), and `1 / 2 * tau` is (1/2)·τ in Python. A "
             "large τ holds the policy near the reference.",
             CHANGE,
-            also=(tau_itself, two_tau),
+            also=(tau_itself, alone(two_tau)),
         ),
         Mistake(
             "target-one-over-tau",
             one_over_tau,
             "the goal has another factor than ½; it is 1/(2τ).",
             CHANGE,
-            also=(two_over_tau, a_quarter, squared_tau),
+            also=(*map(alone, (two_over_tau, a_quarter, squared_tau)),),
         ),
         Mistake(
             "target-left-out",
             no_goal,
             "τ is not in the goal; the margin is to come to 1/(2τ), not to 0 or to another number.",
             CHANGE,
-            also=(goal_of_half, goal_of_one),
+            also=(*map(alone, (goal_of_half, goal_of_one)),),
         ),
         Mistake(
             "target-multiplied-out",
@@ -277,7 +278,7 @@ IPO_LOSS = Exercise(
             "the margin is multiplied by τ, as DPO multiplies it by β; in IPO τ stands in the goal "
             "alone, and multiplying both by it changes the size of the loss.",
             CHANGE,
-            also=(multiplied_out_by_two, beta_inside, beta_inside_and_one),
+            also=(*map(alone, (multiplied_out_by_two, beta_inside, beta_inside_and_one)),),
         ),
         Mistake(
             "counts-swapped",
@@ -292,14 +293,19 @@ IPO_LOSS = Exercise(
             "each by its own.",
             CHANGE,
             also=(
-                mean_count,
-                longer_count,
-                shorter_count,
                 chosen_count,
-                rejected_count,
-                batch_counts,
-                longest,
-                longest_of_all,
+                *map(
+                    alone,
+                    (
+                        mean_count,
+                        longer_count,
+                        shorter_count,
+                        rejected_count,
+                        batch_counts,
+                        longest,
+                        longest_of_all,
+                    ),
+                ),
             ),
         ),
         Mistake(
@@ -308,14 +314,14 @@ IPO_LOSS = Exercise(
             "the policy's log-probabilities are divided by the tokens and the reference's are not "
             "(or the other way round); both are sums over the same tokens.",
             CHANGE,
-            also=(reference_averaged,),
+            also=(alone(reference_averaged),),
         ),
         Mistake(
             "one-answer-averaged",
             chosen_averaged,
             "one answer of the pair is divided by its tokens and the other is not; divide both.",
             CHANGE,
-            also=(rejected_averaged,),
+            also=(alone(rejected_averaged),),
         ),
         Mistake(
             "times-tokens",
@@ -323,7 +329,7 @@ IPO_LOSS = Exercise(
             "the log-ratios are multiplied by numbers of tokens, or divided by their roots; divide "
             "each by its number of tokens.",
             CHANGE,
-            also=(roots_of_counts,),
+            also=(alone(roots_of_counts),),
         ),
         Mistake(
             "sides-swapped",
@@ -352,7 +358,7 @@ IPO_LOSS = Exercise(
             "the distance from the goal is not squared (or its square is halved); the loss is the "
             "mean of the squares.",
             CHANGE,
-            also=(signed, signed_from_goal, halved, huber),
+            also=(halved, *map(alone, (signed, signed_from_goal, huber))),
         ),
         Mistake(
             "one-sided",
@@ -360,14 +366,14 @@ IPO_LOSS = Exercise(
             "a margin beyond the goal costs nothing; in IPO it costs as much as one as far short "
             "of it, and that is what stops the policy.",
             CHANGE,
-            also=(one_sided_hinge,),
+            also=(alone(one_sided_hinge),),
         ),
         Mistake(
             "logistic",
             logistic,
             "the loss is −ln σ, as in DPO; IPO takes the square of the distance from the goal.",
             CHANGE,
-            also=(logistic_without_goal, logistic_times_tau),
+            also=(*map(alone, (logistic_without_goal, logistic_times_tau)),),
         ),
         Mistake(
             "mean-inside",
@@ -388,7 +394,7 @@ IPO_LOSS = Exercise(
             rooted,
             "the root of the mean square comes back, or its negative; return the mean square.",
             CHANGE,
-            also=(negated,),
+            also=(alone(negated),),
         ),
         Mistake(
             "one-side-alone",
@@ -396,7 +402,7 @@ IPO_LOSS = Exercise(
             "only one answer of the pair is looked at, or the two are added up; the margin is the "
             "difference of their log-ratios.",
             DISAPPEARS,
-            also=(rejected_alone, ratios_added),
+            also=(*map(alone, (rejected_alone, ratios_added)),),
         ),
         Mistake(
             "ratio-without-logarithm",
@@ -404,7 +410,7 @@ IPO_LOSS = Exercise(
             "probabilities are compared, or log-probabilities are divided by one another; the "
             "margin is a difference of differences of logarithms.",
             ANSWERS,
-            also=(divided,),
+            also=(alone(divided),),
         ),
         Mistake(
             "a-number-returned",

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import kto_loss
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import exact, log_probs
 
 
@@ -358,7 +359,7 @@ KTO_LOSS = Exercise(
             "z0 is below zero where the estimate is; a divergence is not, so take the larger of it "
             "and 0.",
             CHANGE,
-            also=(distance, clamped_above, clamped_at_one),
+            also=(*map(alone, (distance, clamped_above, clamped_at_one)),),
         ),
         Mistake(
             "weights-ignored",
@@ -366,7 +367,9 @@ KTO_LOSS = Exercise(
             "the weights are not used, or one of them; each answer's loss is multiplied by the "
             "weight of its kind.",
             CHANGE,
-            also=(good_weight_alone, bad_weight_alone, weights_divide, weights_shared),
+            also=(
+                *map(alone, (good_weight_alone, bad_weight_alone, weights_divide, weights_shared)),
+            ),
         ),
         Mistake(
             "one-sign-for-both",
@@ -374,7 +377,7 @@ KTO_LOSS = Exercise(
             "good and bad answers have the same sign inside σ; a good one gains by r − z0, a bad "
             "one by z0 − r.",
             CHANGE,
-            also=(one_sign_turned,),
+            also=(alone(one_sign_turned),),
         ),
         Mistake(
             "beta-ignored",
@@ -389,7 +392,7 @@ KTO_LOSS = Exercise(
             "z0 is not used (or for one kind only); an answer's reward is compared with what the "
             "policy has gained on average.",
             CHANGE,
-            also=(no_point_for_good, no_point_for_bad),
+            also=(no_point_for_good, alone(no_point_for_bad)),
         ),
         Mistake(
             "reference-point-of-the-own-answers",
@@ -397,7 +400,7 @@ KTO_LOSS = Exercise(
             "z0 is taken from the answers that are being judged; it is the mean of policy_kl − "
             "reference_kl, the answers put after other prompts.",
             CHANGE,
-            also=(own_answers_absolute, everything_averaged),
+            also=(*map(alone, (own_answers_absolute, everything_averaged)),),
         ),
         Mistake(
             "clamped-one-by-one",
@@ -405,7 +408,7 @@ KTO_LOSS = Exercise(
             "each difference is cut off at 0, or made positive, before the mean; take the mean "
             "first, then the larger of it and 0.",
             CHANGE,
-            also=(distances_averaged,),
+            also=(alone(distances_averaged),),
         ),
         Mistake(
             "value-returned",
@@ -414,7 +417,7 @@ KTO_LOSS = Exercise(
             "for both kinds. The loss of an answer is 1 − σ(β · gain), and a good one gains by "
             "r − z0.",
             CHANGE,
-            also=(turned, value_negated, negated),
+            also=(turned, *map(alone, (value_negated, negated))),
         ),
         Mistake(
             "logistic",
@@ -422,7 +425,7 @@ KTO_LOSS = Exercise(
             "the loss is −ln σ, as in DPO; KTO takes 1 − σ, which is bounded, so that one answer "
             "marked wrong cannot pull without end.",
             CHANGE,
-            also=(log_of_sigmoid, one_less_logarithm),
+            also=(*map(alone, (log_of_sigmoid, one_less_logarithm)),),
         ),
         Mistake(
             "desirable-swapped",
@@ -436,7 +439,7 @@ KTO_LOSS = Exercise(
             "the two weights have changed places, or one is used for both kinds; good answers get "
             "desirable_weight.",
             CHANGE,
-            also=(good_weight_for_both, bad_weight_for_both),
+            also=(*map(alone, (good_weight_for_both, bad_weight_for_both)),),
         ),
         Mistake(
             "mean-of-two-means",
@@ -444,7 +447,7 @@ KTO_LOSS = Exercise(
             "good and bad answers are averaged apart and the means are joined; of no answers there "
             "is no mean. Take one mean over all N.",
             CHANGE,
-            also=(means_added_empty, means_halved, means_halved_empty),
+            also=(*map(alone, (means_added_empty, means_halved, means_halved_empty)),),
         ),
         Mistake(
             "summed",
@@ -463,7 +466,7 @@ KTO_LOSS = Exercise(
             summed_kl,
             "z0 is a sum, or one difference; it is the mean of all M.",
             CHANGE,
-            also=(largest_kl, middle_kl, first_alone),
+            also=(*map(alone, (largest_kl, middle_kl, first_alone)),),
         ),
         Mistake(
             "reference-point-for-each",
@@ -477,7 +480,7 @@ KTO_LOSS = Exercise(
             "z0 has the wrong sign: the policy's log-probability comes first, and z0 is taken off "
             "the reward.",
             CHANGE,
-            also=(point_added, point_added_to_bad),
+            also=(*map(alone, (point_added, point_added_to_bad)),),
         ),
         Mistake(
             "another-estimate",
@@ -486,9 +489,7 @@ KTO_LOSS = Exercise(
             "reference_kl, both of them logarithms.",
             CHANGE,
             also=(
-                second_estimator,
-                kl_of_probabilities,
-                kl_of_probabilities_averaged,
+                *map(alone, (second_estimator, kl_of_probabilities, kl_of_probabilities_averaged)),
             ),
         ),
         Mistake(
@@ -497,14 +498,14 @@ KTO_LOSS = Exercise(
             "β multiplies only the reward, or only z0, or one of them twice; it multiplies their "
             "difference.",
             CHANGE,
-            also=(ratio_not_scaled, point_scaled_twice),
+            also=(*map(alone, (ratio_not_scaled, point_scaled_twice)),),
         ),
         Mistake(
             "beta-twice",
             beta_twice,
             "β is applied twice; once, inside σ, is enough.",
             CHANGE,
-            also=(beta_inside_and_outside,),
+            also=(alone(beta_inside_and_outside),),
         ),
         Mistake(
             "beta-divides",
@@ -518,7 +519,7 @@ KTO_LOSS = Exercise(
             "the reference's log-probability is not taken off (or is added); r is policy − "
             "reference.",
             CHANGE,
-            also=(reference_added,),
+            also=(alone(reference_added),),
         ),
         Mistake(
             "ratio-turned",
@@ -532,7 +533,7 @@ KTO_LOSS = Exercise(
             "probabilities are compared, or log-probabilities are divided; r is the difference of "
             "two log-probabilities.",
             CHANGE,
-            also=(ratio_divided,),
+            also=(alone(ratio_divided),),
         ),
         Mistake(
             "not-squashed",
@@ -540,14 +541,14 @@ KTO_LOSS = Exercise(
             "σ is missing, or it is another function; the loss of an answer lies between 0 and its "
             "weight.",
             CHANGE,
-            also=(not_squashed_negated, hinge, squashed_otherwise),
+            also=(*map(alone, (not_squashed_negated, hinge, squashed_otherwise)),),
         ),
         Mistake(
             "cut-off",
             cut_off,
             "no gradient reaches the policy; detach z0 alone, not the reward or the loss.",
             PUSHES,
-            also=(policy_detached,),
+            also=(alone(policy_detached),),
         ),
         Mistake(
             "a-number-returned",

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import sequence_log_prob
 from marking.exercise import Exercise, Mistake
+from marking.exercises.preference._alone import alone
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
 
@@ -282,7 +283,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "the log-probabilities are divided by a number of tokens; a whole answer's is their "
             "sum. A mean is what IPO and SimPO ask for by name, and DPO does not have.",
             ANSWERS,
-            also=(over_all, over_all_and_the_first, over_batch_tokens, over_root),
+            also=(over_all, *map(alone, (over_all_and_the_first, over_batch_tokens, over_root))),
         ),
         Mistake(
             "not-shifted",
@@ -290,7 +291,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "the logits at t are scored on the token at t, which the model has seen there; they "
             "predict the token at t + 1.",
             ANSWERS,
-            also=(not_shifted_cut_behind, not_shifted_cut_in_front, ids_not_shifted),
+            also=(not_shifted_cut_behind, *map(alone, (not_shifted_cut_in_front, ids_not_shifted))),
         ),
         Mistake(
             "mask-not-shifted",
@@ -299,7 +300,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "with the ids. As it is, the answer's first token is left out and one behind its last "
             "is counted.",
             ANSWERS,
-            also=(one_may_count,),
+            also=(alone(one_may_count),),
         ),
         Mistake(
             "prompt-counted",
@@ -320,7 +321,10 @@ SEQUENCE_LOG_PROB = Exercise(
             "the probability is computed first and then its logarithm; one of e^−1500 is 0 in "
             "floats, and its logarithm −∞. Use log_softmax, or the logit less logsumexp.",
             ANSWERS,
-            also=(log_of_own_softmax, own_log_sum, *log_of_softmax_and_little),
+            also=(
+                *map(alone, (log_of_own_softmax, own_log_sum)),
+                *map(alone, log_of_softmax_and_little),
+            ),
         ),
         Mistake(
             "no-softmax",
@@ -334,7 +338,7 @@ SEQUENCE_LOG_PROB = Exercise(
             one_sum,
             "one number comes back for the whole batch; return one for each row.",
             ANSWERS,
-            also=(one_mean, mean_of_sums),
+            also=(*map(alone, (one_mean, mean_of_sums)),),
         ),
         Mistake(
             "exponentiated",
@@ -342,7 +346,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "the probability of the answer comes back, which is 0 in floats for an answer of a few "
             "hundred tokens; return its logarithm.",
             ANSWERS,
-            also=(perplexity,),
+            also=(alone(perplexity),),
         ),
         Mistake(
             "no-logarithm",
@@ -350,7 +354,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "probabilities are added up, or the logarithms multiplied; the answer's probability is "
             "a product, so its logarithm is a sum of logarithms.",
             ANSWERS,
-            also=(log_of_summed_probabilities, multiplied),
+            also=(*map(alone, (log_of_summed_probabilities, multiplied)),),
         ),
         Mistake(
             "wraps-around",
@@ -358,7 +362,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "roll moves a token across the end of its row; nothing stands before the first token, "
             "so nothing predicts it: leave it out.",
             ANSWERS,
-            also=(wrapped_logits,),
+            also=(alone(wrapped_logits),),
         ),
         Mistake(
             "first-of-the-answer-left-out",
@@ -379,7 +383,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "the tokens or the mask are moved by two places; the logits at t predict the token at "
             "t + 1.",
             ANSWERS,
-            also=(mask_shifted_twice,),
+            also=(alone(mask_shifted_twice),),
         ),
         Mistake(
             "shifted-backwards",
@@ -387,7 +391,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "the logits at t are scored on the token before it, at t − 1; they predict the one "
             "after it.",
             ANSWERS,
-            also=(shifted_back_with_mask,),
+            also=(alone(shifted_back_with_mask),),
         ),
         Mistake(
             "mask-inverted",
@@ -417,12 +421,10 @@ SEQUENCE_LOG_PROB = Exercise(
             "(B,), one sum for each row.",
             ANSWERS,
             also=(
-                for_each_kept_token,
-                kept_axis,
-                running,
-                sums_over_rows,
-                as_list,
-                as_numbers,
+                *map(
+                    alone,
+                    (for_each_kept_token, kept_axis, running, sums_over_rows, as_list, as_numbers),
+                ),
             ),
         ),
         Mistake(
@@ -438,7 +440,7 @@ SEQUENCE_LOG_PROB = Exercise(
             "the softmax runs over the positions (or the rows); it belongs to the vocabulary, the "
             "last axis.",
             ANSWERS,
-            also=(over_batch,),
+            also=(alone(over_batch),),
         ),
         Mistake(
             "likeliest-taken",
@@ -446,14 +448,14 @@ SEQUENCE_LOG_PROB = Exercise(
             "the likeliest token's log-probability is taken, or the least one of the answer; look "
             "up that of each token that came, and add up all.",
             ANSWERS,
-            also=(least_likely,),
+            also=(alone(least_likely),),
         ),
         Mistake(
             "in-bits",
             in_bits,
             "the logarithm has base 2 (or 10); take the natural one.",
             ANSWERS,
-            also=(in_bels,),
+            also=(alone(in_bels),),
         ),
     ),
     alternatives=(

@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from clearhead.preference import simpo_loss
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import (
     apart,
     ending_mistakes,
@@ -262,7 +263,7 @@ SIMPO_LOSS = Exercise(
             gamma_over_beta,
             "γ is divided by β, squared or multiplied by something; it is subtracted as it is.",
             CHANGE,
-            also=(gamma_squared, gamma_multiplied, one_less_gamma),
+            also=(*map(alone, (gamma_squared, gamma_multiplied, one_less_gamma)),),
         ),
         Mistake(
             "gamma-outside",
@@ -270,7 +271,7 @@ SIMPO_LOSS = Exercise(
             "γ stands outside of ln σ, where it does not change the gradient of a pair; subtract "
             "it inside.",
             CHANGE,
-            also=gamma_outside[1:],
+            also=(*map(alone, gamma_outside[1:]),),
         ),
         Mistake(
             "beta-outside",
@@ -278,7 +279,7 @@ SIMPO_LOSS = Exercise(
             "β stands in front of the logarithm; there it scales the loss as a learning rate does. "
             "It multiplies the two means, inside σ.",
             CHANGE,
-            also=(beta_divides_outside, beta_inside_divides_outside),
+            also=(*map(alone, (beta_divides_outside, beta_inside_divides_outside)),),
         ),
         Mistake(
             "beta-ignored",
@@ -291,7 +292,7 @@ SIMPO_LOSS = Exercise(
             beta_twice,
             "β is applied twice; once is enough.",
             CHANGE,
-            also=(beta_inside_and_outside,),
+            also=(alone(beta_inside_and_outside),),
         ),
         Mistake(
             "beta-divides",
@@ -304,7 +305,7 @@ SIMPO_LOSS = Exercise(
             chosen_scaled_alone,
             "β multiplies only one of the two means; it multiplies both.",
             CHANGE,
-            also=(rejected_scaled_alone,),
+            also=(alone(rejected_scaled_alone),),
         ),
         Mistake(
             "sides-swapped",
@@ -327,13 +328,18 @@ SIMPO_LOSS = Exercise(
             "each by its own.",
             CHANGE,
             also=(
-                mean_count,
-                longer_count,
-                shorter_count,
                 chosen_count,
-                rejected_count,
-                longest,
-                longest_of_all,
+                *map(
+                    alone,
+                    (
+                        mean_count,
+                        longer_count,
+                        shorter_count,
+                        rejected_count,
+                        longest,
+                        longest_of_all,
+                    ),
+                ),
             ),
         ),
         *ending_mistakes(_loss, PUSHES),
@@ -342,7 +348,7 @@ SIMPO_LOSS = Exercise(
             chosen_averaged,
             "one answer of the pair is divided by its tokens and the other is not; divide both.",
             CHANGE,
-            also=(rejected_averaged,),
+            also=(alone(rejected_averaged),),
         ),
         Mistake(
             "times-tokens",
@@ -350,7 +356,7 @@ SIMPO_LOSS = Exercise(
             "the log-probabilities are multiplied by numbers of tokens, or divided by their roots; "
             "divide each by its number of tokens.",
             CHANGE,
-            also=(roots_of_counts,),
+            also=(alone(roots_of_counts),),
         ),
         Mistake(
             "probabilities-compared",
@@ -358,7 +364,7 @@ SIMPO_LOSS = Exercise(
             "probabilities or odds are compared, or means are divided by one another; σ gets the "
             "difference of two mean log-probabilities.",
             ANSWERS,
-            also=(whole_probabilities, odds, divided),
+            also=(*map(alone, (whole_probabilities, odds, divided)),),
         ),
         Mistake(
             "one-side-alone",
@@ -366,7 +372,7 @@ SIMPO_LOSS = Exercise(
             "only one answer of the pair is looked at, or the two are added up; σ gets their "
             "difference.",
             PUSHES,
-            also=(rejected_alone, added),
+            also=(*map(alone, (rejected_alone, added)),),
         ),
     ),
     alternatives=(rewards_first, margin_over_beta, pair_by_pair),
