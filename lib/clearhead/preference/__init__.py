@@ -14,8 +14,17 @@ from .dapo import (
     overlong_filter,
     overlong_penalty,
 )
-from .diffusion import add_noise
+from .denoiser import PointDenoiser, diffusion_loss, ring, sample, train_denoiser
+from .diffusion import (
+    add_noise,
+    denoise_step,
+    noise_schedule,
+    predicted_start,
+    step_distribution,
+    velocity,
+)
 from .diffusion_dpo import code_beta, diffusion_dpo_loss
+from .diffusion_policy_gradient import RewardStep, chain_log_probs, reward_samples, step_log_prob
 from .dpo import dpo_loss, implicit_reward
 from .gae import gae
 from .ipo import ipo_loss
@@ -26,6 +35,7 @@ from .losses import dapo_loss, dr_grpo_loss, grpo_loss, gspo_loss, token_losses
 from .orpo import orpo_loss
 from .pairs import Pairs, encode_pairs, pair_log_probs, pair_scores, reference_log_probs
 from .prefer import Measured, measure_pairs, prefer
+from .prefer_samples import SampleStep, pairs_by_reward, prefer_samples
 from .rl import policy_loss, reinforce, success_rate
 from .rollout import Rollout, answer_log_probs, answer_states, rollout
 from .scores import Scores, pair_loss
@@ -48,8 +58,11 @@ __all__ = [
     "Board",
     "Measured",
     "Pairs",
+    "PointDenoiser",
     "RLStep",
+    "RewardStep",
     "Rollout",
+    "SampleStep",
     "Scores",
     "Settings",
     "add_noise",
@@ -57,6 +70,7 @@ __all__ = [
     "answer_log_probs",
     "answer_states",
     "bradley_terry_loss",
+    "chain_log_probs",
     "chunked_log_prob",
     "chunked_preference_loss",
     "clipped_share",
@@ -65,7 +79,9 @@ __all__ = [
     "collect",
     "completion_tokens",
     "dapo_loss",
+    "denoise_step",
     "diffusion_dpo_loss",
+    "diffusion_loss",
     "dpo_loss",
     "dr_grpo_loss",
     "dynamic_sampling",
@@ -83,6 +99,7 @@ __all__ = [
     "log_partition",
     "maximise",
     "measure_pairs",
+    "noise_schedule",
     "objective",
     "optimal_policy",
     "orpo_loss",
@@ -91,19 +108,29 @@ __all__ = [
     "pair_log_probs",
     "pair_loss",
     "pair_scores",
+    "pairs_by_reward",
     "policy_loss",
+    "predicted_start",
     "prefer",
+    "prefer_samples",
     "preference_probability",
     "recovered_reward",
     "reference_log_probs",
     "reinforce",
     "reinforce_loss",
+    "reward_samples",
+    "ring",
     "rollout",
+    "sample",
     "sequence_log_prob",
     "sequence_log_ratio",
     "sequence_ratio",
     "simpo_loss",
     "starting_policy",
+    "step_distribution",
+    "step_log_prob",
     "success_rate",
     "token_losses",
+    "train_denoiser",
+    "velocity",
 ]

@@ -1,19 +1,75 @@
-r"""DDPM.
+r"""DDPM: mix a sample with noise step by step, and undo one step at a time.
+
+Of the signal's variance a share $\bar\alpha_t$ is left after step $t$ = 0, …, K − 1. One draw leads
+from a sample straight to any step:
 
 $$
-x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon \tag{1}
+x_t = \sqrt{\bar\alpha_t}\, x_0 + \sqrt{1 - \bar\alpha_t}\, \varepsilon,
+\qquad \varepsilon \sim \mathcal N(0, I) \tag{1}
 $$
 
-**Source.** Ho et al., 2020 (arXiv 2006.11239).
+Whoever knows the noise in $x_t$ knows the sample, and an estimate of one is one of the other:
+
+$$
+\hat x_0 = \frac{x_t - \sqrt{1 - \bar\alpha_t}\, \hat\varepsilon}{\sqrt{\bar\alpha_t}} \tag{2}
+$$
+
+Between the two lies the state before. With $\beta_t = 1 - \bar\alpha_t / \bar\alpha_{t-1}$ and
+$\bar\alpha_{-1} = 1$ it is a Gaussian,
+
+$$
+\mu_t = \frac{\sqrt{\bar\alpha_{t-1}}\, \beta_t}{1 - \bar\alpha_t}\, \hat x_0
++ \frac{\sqrt{\bar\alpha_t / \bar\alpha_{t-1}}\, (1 - \bar\alpha_{t-1})}{1 - \bar\alpha_t}\, x_t,
+\qquad \sigma_t^2 = \frac{1 - \bar\alpha_{t-1}}{1 - \bar\alpha_t}\, \beta_t \tag{3}
+$$
+
+and one step of generation draws from it. The last, $t = 0$, draws nothing: $\sigma_0 = 0$ and
+$\mu_0 = \hat x_0$. A network may predict the velocity instead of the noise:
+
+$$
+v = \sqrt{\bar\alpha_t}\, \varepsilon - \sqrt{1 - \bar\alpha_t}\, x_0 \tag{4}
+$$
+
+**Shapes.** B samples of any shape `*S`; `t` `(B,)` is each sample's own step; `alpha_bar` `(K,)`.
+
+**Numerics.** What depends on $\bar\alpha$ alone is computed in its dtype, fp64 from
+`noise_schedule`: in fp32, 1 − 0.9999 is wrong in the fourth digit.
+
+**Sources.** Ho, Jain and Abbeel, 2020 (arXiv 2006.11239), equations 4, 6, 7 and 15; Nichol and
+Dhariwal, 2021 (arXiv 2102.09672), for the cosine; Salimans and Ho, 2022 (arXiv 2202.00512), for
+(4).
 """
+
+import math
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_floating
+from clearhead._checks import require_floating, require_integer
 
 from ._checks import require_finite_entries
+
+
+def noise_schedule(steps: int, kind: str = "linear") -> Float[Tensor, "steps"]:
+    """ᾱ for `steps` steps, in fp64: "linear" as in DDPM, or "cosine".
+
+    DDPM's β rises from 0.0001 to 0.02 in 1,000 steps; with fewer, each is larger in proportion, so
+    that as little of the signal is left. Raises `ValueError` for another kind, or for so few steps
+    that a linear β reaches 1 (20 or less).
+    """
+    require_integer(1, steps=steps)
+    if kind == "linear":
+        if steps <= 20:
+            raise ValueError(f"steps is {steps}; a linear schedule needs more than 20.")
+        betas = torch.linspace(0.1 / steps, 20 / steps, steps, dtype=torch.float64)
+    elif kind == "cosine":
+        time = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
+        left = torch.cos((time + 0.008) / 1.008 * math.pi / 2).square()
+        betas = (1 - left[1:] / left[:-1]).clamp(max=0.999)
+    else:
+        raise ValueError(f"kind is {kind!r}; give 'linear' or 'cosine'.")
+    return (1 - betas).cumprod(0)
 
 
 def add_noise(
@@ -22,15 +78,70 @@ def add_noise(
     t: Int[Tensor, "B"],
     alpha_bar: Float[Tensor, "K"],
 ) -> Float[Tensor, "B *S"]:
-    """Equation (1), each sample at its own step `t`, from 0 to K − 1.
+    """Equation (1).
 
     Raises `TypeError` for a wrong dtype and `ValueError` when shapes do not fit, a step is out of
     range, or `alpha_bar` is not within 0 and 1.
     """
     require_samples(x0=x0, noise=noise)
-    require_steps(t, alpha_bar, len(x0))
-    alpha = alpha_bar.to(x0)[t].reshape(-1, *[1] * (x0.ndim - 1))  # B 1 … 1
-    return alpha.sqrt() * x0 + (1 - alpha).sqrt() * noise
+    a = _shares(x0, t, alpha_bar)[0]
+    return a.sqrt().to(x0) * x0 + (1 - a).sqrt().to(x0) * noise
+
+
+def velocity(
+    x0: Float[Tensor, "B *S"],
+    noise: Float[Tensor, "B *S"],
+    t: Int[Tensor, "B"],
+    alpha_bar: Float[Tensor, "K"],
+) -> Float[Tensor, "B *S"]:
+    """Equation (4). Raises as `add_noise` does."""
+    require_samples(x0=x0, noise=noise)
+    a = _shares(x0, t, alpha_bar)[0]
+    return a.sqrt().to(x0) * noise - (1 - a).sqrt().to(x0) * x0
+
+
+def predicted_start(
+    x: Float[Tensor, "B *S"],
+    predicted_noise: Float[Tensor, "B *S"],
+    t: Int[Tensor, "B"],
+    alpha_bar: Float[Tensor, "K"],
+) -> Float[Tensor, "B *S"]:
+    """Equation (2). Raises as `add_noise` does."""
+    require_samples(x=x, predicted_noise=predicted_noise)
+    a = _shares(x, t, alpha_bar)[0]
+    return (x - (1 - a).sqrt().to(x) * predicted_noise) / a.sqrt().to(x)
+
+
+def step_distribution(
+    x: Float[Tensor, "B *S"],
+    predicted_noise: Float[Tensor, "B *S"],
+    t: Int[Tensor, "B"],
+    alpha_bar: Float[Tensor, "K"],
+) -> tuple[Float[Tensor, "B *S"], Float[Tensor, "B"]]:
+    """Equation (3): the mean of the state before `x`, and its standard deviation.
+
+    Raises as `add_noise` does.
+    """
+    start = predicted_start(x, predicted_noise, t, alpha_bar)
+    a, before = _shares(x, t, alpha_bar)
+    beta, noisy = 1 - a / before, 1 - a
+    of_start = before.sqrt() * beta / noisy
+    of_x = (a / before).sqrt() * (1 - before) / noisy
+    std = ((1 - before) / noisy * beta).sqrt()
+    return of_start.to(x) * start + of_x.to(x) * x, std.flatten().to(x)
+
+
+def denoise_step(
+    x: Float[Tensor, "B *S"],
+    predicted_noise: Float[Tensor, "B *S"],
+    t: Int[Tensor, "B"],
+    alpha_bar: Float[Tensor, "K"],
+    noise: Float[Tensor, "B *S"],
+) -> Float[Tensor, "B *S"]:
+    """A draw from equation (3), of which `noise` is the chance. Raises as `add_noise` does."""
+    require_samples(x=x, noise=noise)
+    mean, std = step_distribution(x, predicted_noise, t, alpha_bar)
+    return mean + std.reshape(-1, *[1] * (x.ndim - 1)) * noise
 
 
 def require_samples(**samples: Tensor) -> None:
@@ -47,24 +158,33 @@ def require_samples(**samples: Tensor) -> None:
             )
 
 
-def require_steps(t: Tensor, alpha_bar: Tensor, B: int) -> None:
-    """`t` is (B,) integers, each the number of an entry of `alpha_bar`, which is within 0 and 1."""
-    require_floating(alpha_bar=alpha_bar)
-    if alpha_bar.ndim != 1 or len(alpha_bar) == 0:
-        raise ValueError(f"alpha_bar has shape {tuple(alpha_bar.shape)}; give (K,), one a step.")
-    require_finite_entries(alpha_bar=alpha_bar)
-    if (alpha_bar < 0).any() or (alpha_bar > 1).any():
-        raise ValueError(
-            f"alpha_bar reaches from {alpha_bar.min().item():.4g} to {alpha_bar.max().item():.4g}; "
-            "give what is left of the signal's variance, from 0 to 1."
-        )
+def _shares(x: Tensor, t: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
+    """ᾱ of each sample's step and of the one before, (B, 1, …, 1) each."""
+    require_schedule(alpha_bar)
     if not isinstance(t, Tensor) or t.dtype not in (torch.int64, torch.int32):
         kind = t.dtype if isinstance(t, Tensor) else type(t).__name__
         raise TypeError(f"t is {kind}; give a (B,) tensor of steps, torch.int64.")
-    if t.shape != (B,):
-        raise ValueError(f"t has shape {tuple(t.shape)}; expected ({B},), a step for each sample.")
+    if t.shape != x.shape[:1]:
+        raise ValueError(f"t has shape {tuple(t.shape)}; expected ({len(x)},), a step a sample.")
     wrong = t[(t < 0) | (t >= len(alpha_bar))]
     if len(wrong):
         raise ValueError(
             f"t holds {int(wrong[0])}, and alpha_bar has the steps 0 to {len(alpha_bar) - 1}."
+        )
+    before = torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
+    shape = (-1, *[1] * (x.ndim - 1))
+    return alpha_bar[t].reshape(shape), before[t].reshape(shape)
+
+
+def require_schedule(alpha_bar: Tensor) -> None:
+    """`alpha_bar` is (K,), finite, from 0 to 1."""
+    require_floating(alpha_bar=alpha_bar)
+    if alpha_bar.ndim != 1 or len(alpha_bar) == 0:
+        raise ValueError(f"alpha_bar has shape {tuple(alpha_bar.shape)}; give (K,), one a step.")
+    require_finite_entries(alpha_bar=alpha_bar)
+    low, high = alpha_bar.min().item(), alpha_bar.max().item()
+    if low < 0 or high > 1:
+        raise ValueError(
+            f"alpha_bar reaches from {low:.4g} to {high:.4g}; give what is left of the signal's "
+            "variance, from 0 to 1."
         )
