@@ -698,7 +698,7 @@ def boolean_mask_returned(correct, rewards, wanted):
     return keep, rewards[keep], wanted - int(keep.sum())
 
 
-@attempt("dynamic_sampling", "missing-as-a-tensor")
+@attempt("dynamic_sampling", "missing-no-int")
 def tensor_of_missing(correct, rewards, wanted):
     keep = correct.any(1) & ~correct.all(1)
     kept = keep.nonzero()[:, 0][:wanted]
@@ -792,7 +792,7 @@ def no_upper_bound(lengths, longest, cache):
     return ((start - lengths) / cache).clamp(min=-1.0)
 
 
-@attempt("overlong_penalty", "whole-numbers")
+@attempt("overlong_penalty", "hard-limit-alone")
 def floor_division(lengths, longest, cache):
     start = longest - cache
     return -((lengths - start) // cache).clamp(0, 1).float()
