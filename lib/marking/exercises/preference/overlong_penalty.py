@@ -285,8 +285,8 @@ OVERLONG_PENALTY = Exercise(
             "hard-limit-alone",
             hard_from_the_limit,
             "the penalty jumps from 0 to −1, as it also does where a quotient is rounded to an "
-            "integer; between longest − cache and longest it falls evenly, so that a little shorter "
-            "is a little better.",
+            "integer; between longest − cache and longest it falls evenly, so that a little "
+            "shorter is a little better.",
             LIMIT,
             also=(hard_behind_the_limit, hard_on_the_ramp, hard_from_the_ramp, rounded_away),
         ),
