@@ -104,7 +104,7 @@ def rollout(
             f"eos is {eos}; give an id of the vocabulary, 0 to {model.config.vocab_size - 1}."
         )
     device = model.embedding.weight.device
-    ids, pads = left_pad(prompts, pad=eos, device=device)
+    ids, pads = left_pad(list(prompts), pad=eos, device=device)
     ids, pads = (x.repeat_interleave(group, dim=0) for x in (ids, pads))
     N, P = ids.shape
     padding = pads if pads.any() else None
