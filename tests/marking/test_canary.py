@@ -1,6 +1,7 @@
 """The canary: it passes the container as it is, and refuses every worse one by name."""
 
 import shutil
+import sys
 
 import pytest
 
@@ -101,6 +102,22 @@ def test_blocked_user_namespaces_are_told_in_one_sentence():
     said = recipe.explain("bwrap: setting up uid map: Permission denied")
     assert "AppArmor" in said
     assert "Permission denied" in said
+
+
+@pytest.mark.parametrize(
+    ("program", "says"),
+    [
+        ("import time; time.sleep(60)", "not ready after 0.5 s: does this machine do much else"),
+        ("import sys; sys.exit(7)", "did not start: it ended with status 7"),
+        ("raise OSError('no room')", "did not start: OSError: no room"),
+    ],
+)
+def test_a_container_that_does_not_start_is_told_in_one_sentence(program, says, monkeypatch):
+    monkeypatch.setattr(sandbox, "START_SECONDS", 0.5 if "sleep" in program else 30.0)
+    container = Container()
+    monkeypatch.setattr(container, "_command", lambda: [sys.executable, "-c", program])
+    with pytest.raises(SandboxError, match=says):
+        container.start()
 
 
 def test_the_canary_tells_no_sandbox_from_a_sandbox(tmp_path):

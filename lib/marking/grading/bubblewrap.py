@@ -163,4 +163,4 @@ def explain(words: str) -> str:
             "by Ubuntu 24.04's AppArmor or inside a container): see 'Grading' in the book for the "
             f"setting, or grade on another machine. It said: {words}."
         )
-    return f"The sandbox did not start: {words or 'no reason given'}."
+    return f"The sandbox did not start: {words}."

@@ -31,7 +31,11 @@ from marking.grading.bubblewrap import (
 
 __all__ = ["LIMITS", "Container", "SandboxError", "talk"]
 
-START_SECONDS, STOP_SECONDS = 60.0, 5.0
+START_SECONDS, STOP_SECONDS = 180.0, 5.0  # a start takes 2 s where nothing else runs
+LATE = (
+    "The sandbox was not ready after {:g} s: does this machine do much else? Start the same command "
+    "again when it is quieter; what is graded is kept."
+)
 # AS counts from what Python and torch take already, which differs between builds of torch.
 LIMITS = {"AS": 2 << 30, "CPU": 60, "FSIZE": 16 << 20, "NOFILE": 64, "NPROC": 128}
 
@@ -65,10 +69,14 @@ class Container:
         theirs.close()
         self._control = ours
         if self._word(START_SECONDS) != {"ready": True}:
+            late = self._alive()
             self._process.kill()
             said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
+            ended = self._process.wait()
             self.stop()
-            raise SandboxError(explain(said[-1] if said else ""))
+            if late and not said:
+                raise SandboxError(LATE.format(START_SECONDS))
+            raise SandboxError(explain(said[-1] if said else f"it ended with status {ended}"))
 
     def _command(self) -> list[str]:
         if self.sandboxed:
