@@ -33,8 +33,8 @@ __all__ = ["LIMITS", "Container", "SandboxError", "talk"]
 
 START_SECONDS, STOP_SECONDS = 180.0, 5.0  # a start takes 2 s where nothing else runs
 LATE = (
-    "The sandbox was not ready after {:g} s: does this machine do much else? Start the same command "
-    "again when it is quieter; what is graded is kept."
+    "The sandbox was not ready after {:g} s: does this machine do much else? Start the same "
+    "command again when it is quieter; what is graded is kept."
 )
 # AS counts from what Python and torch take already, which differs between builds of torch.
 LIMITS = {"AS": 2 << 30, "CPU": 60, "FSIZE": 16 << 20, "NOFILE": 64, "NPROC": 128}
