@@ -3,6 +3,7 @@ r"""Preferences: from pairs of answers to a policy, from rewards to a policy, an
 from .advantages import group_advantages
 from .aggregate import aggregate_loss
 from .bradley_terry import bradley_terry_loss, preference_probability
+from .chunked_grpo import chunked_grpo_loss
 from .chunked_log_prob import chunked_log_prob
 from .chunked_preference import chunked_preference_loss
 from .closed_form import log_partition, maximise, objective, optimal_policy, recovered_reward
@@ -36,6 +37,7 @@ from .orpo import orpo_loss
 from .pairs import Pairs, encode_pairs, pair_log_probs, pair_scores, reference_log_probs
 from .prefer import Measured, measure_pairs, prefer
 from .prefer_samples import SampleStep, pairs_by_reward, prefer_samples
+from .reward_model import RewardModel, score_pairs, train_reward
 from .rl import policy_loss, reinforce, success_rate
 from .rollout import Rollout, answer_log_probs, answer_states, rollout
 from .scores import Scores, pair_loss
@@ -60,6 +62,7 @@ __all__ = [
     "Pairs",
     "PointDenoiser",
     "RLStep",
+    "RewardModel",
     "RewardStep",
     "Rollout",
     "SampleStep",
@@ -71,6 +74,7 @@ __all__ = [
     "answer_states",
     "bradley_terry_loss",
     "chain_log_probs",
+    "chunked_grpo_loss",
     "chunked_log_prob",
     "chunked_preference_loss",
     "clipped_share",
@@ -122,6 +126,7 @@ __all__ = [
     "ring",
     "rollout",
     "sample",
+    "score_pairs",
     "sequence_log_prob",
     "sequence_log_ratio",
     "sequence_ratio",
@@ -132,5 +137,6 @@ __all__ = [
     "success_rate",
     "token_losses",
     "train_denoiser",
+    "train_reward",
     "velocity",
 ]

@@ -92,6 +92,7 @@ def policy_loss(
 ) -> tuple[Float[Tensor, ""], float]:
     """The loss of these answers under `model`, and the share of their tokens that is clipped."""
     new, old = answer_log_probs(model, sampled), sampled.log_probs
+    advantages = advantages.to(new)
     clip = dict(low=settings.low, high=settings.high)
     mask = overlong_filter(sampled.mask, ~sampled.ended) if settings.filtered else sampled.mask
     losses = token_losses(new, old, advantages, **clip)
