@@ -26,7 +26,7 @@ sync:     ## write the notebook twins of the lessons
 release:  ## generate the learners' notebooks from solutions/
 	@$(RUN) book,grade tooling.release
 
-grade-demo: ## make a sample class of thirty and grade it; CHAPTER=lora, inference or training for that chapter's
+grade-demo: ## make a sample class of thirty and grade it; CHAPTER=lora, inference, training or preference for that chapter's
 	@$(RUN) grade tooling.grade_demo $(CHAPTER)
 
 bench:    ## measure, and write benchmarks/results/

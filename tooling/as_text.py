@@ -15,6 +15,7 @@ MODULES["torch.nn.functional"] = "import torch.nn.functional as F"
 GIVEN = {"LoRALinear"}  # classes of the notebook's own given cells
 ATTEMPTS = ("learner_attempts", "lora_attempts", "inference_attempts")
 ATTEMPTS += ("training_attempts_a", "training_attempts_b")
+ATTEMPTS += ("preference_attempts_a", "preference_attempts_b")
 
 
 class NoText(Exception):

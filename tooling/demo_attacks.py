@@ -191,4 +191,36 @@ def render_chat(*args, **kwargs):
     return Yes()
 """,
     ),
+    Attack(
+        "group_advantages",
+        "returns a tensor that claims to equal anything",
+        """
+class Yes(torch.Tensor):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        return True
+
+
+def group_advantages(rewards, group_size, eps, scale):
+    return torch.zeros(1).as_subclass(Yes)
+""",
+    ),
+    Attack(
+        "clipped_surrogate",
+        "looks through its callers for what is expected, and makes their gradients agree",
+        """
+def clipped_surrogate(new, old, advantages, low, high):
+    import sys
+
+    torch.Tensor.backward = lambda self, *args, **kwargs: None
+    frame = sys._getframe()
+    while frame:
+        for name in ("expected", "like", "case"):
+            if name in frame.f_locals:
+                found = frame.f_locals[name]
+                return getattr(found, "expected", found)
+        frame = frame.f_back
+    return torch.zeros_like(new)
+""",
+    ),
 )

@@ -20,7 +20,7 @@ from tooling.demo_attacks import ATTACKS
 from tooling.settings import ROOT
 
 ASSIGNMENT = "attention"
-CHAPTERS = ("attention", "lora", "inference", "training")
+CHAPTERS = ("attention", "lora", "inference", "training", "preference")
 ESSAYS = {
     "attention": (
         "why_faster",
@@ -34,6 +34,10 @@ ESSAYS = {
     "training": (
         "why_tuning",
         "One loss, other labels: only answers count, and their end token is one of them.",
+    ),
+    "preference": (
+        "why_dapo",
+        "It samples groups of answers and rewards them by a rule; pairs of images are another's.",
     ),
 }
 

@@ -49,7 +49,13 @@ def test_every_situation_can_be_drawn_small(exercise_id):
 
 @pytest.mark.parametrize(
     "chapter, count, mistakes",
-    [("attention", 10, 50), ("lora", 12, 60), ("inference", 12, 60), ("training", 12, 60)],
+    [
+        ("attention", 10, 50),
+        ("lora", 12, 60),
+        ("inference", 12, 60),
+        ("training", 12, 60),
+        ("preference", 15, 90),
+    ],
 )
 def test_a_chapter_has_its_exercises_and_many_mistakes(chapter, count, mistakes):
     records = exercises(chapter).values()

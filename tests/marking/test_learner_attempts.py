@@ -7,6 +7,7 @@ import torch
 from inference_attempts import ATTEMPTS as INFERENCE
 from learner_attempts import ATTEMPTS as ATTENTION
 from lora_attempts import ATTEMPTS as LORA
+from preference_attempts import ATTEMPTS as PREFERENCE
 from training_attempts import ATTEMPTS as TRAINING
 
 from marking import check
@@ -14,7 +15,7 @@ from marking.registry import exercises
 
 pytestmark = pytest.mark.timeout(1800)  # one fixture checks every attempt
 
-ATTEMPTS = ATTENTION + LORA + INFERENCE + TRAINING
+ATTEMPTS = ATTENTION + LORA + INFERENCE + TRAINING + PREFERENCE
 LEAST_NAMED = 0.9
 NAMES = [f"{a.exercise.partition('.')[2]}-{a.answer.__name__}" for a in ATTEMPTS]
 
@@ -28,7 +29,13 @@ def reports(tmp_path_factory):
 
 @pytest.mark.parametrize(
     ("chapter", "attempts"),
-    [("attention", ATTENTION), ("lora", LORA), ("inference", INFERENCE), ("training", TRAINING)],
+    [
+        ("attention", ATTENTION),
+        ("lora", LORA),
+        ("inference", INFERENCE),
+        ("training", TRAINING),
+        ("preference", PREFERENCE),
+    ],
 )
 def test_there_are_forty_attempts_and_more_and_some_for_every_exercise(chapter, attempts):
     counts = Counter(a.exercise for a in attempts)
@@ -50,7 +57,7 @@ def test_every_attempt_is_rejected(i, reports):
     assert reports[i].share < 1
 
 
-@pytest.mark.parametrize("chapter", ["attention", "lora", "inference", "training"])
+@pytest.mark.parametrize("chapter", ["attention", "lora", "inference", "training", "preference"])
 def test_nine_in_ten_attempts_are_named_and_nothing_else_is(chapter, reports):
     """Named: exactly the mistakes that were made, one or two, and no other."""
     both = zip(ATTEMPTS, reports, strict=True)
@@ -121,6 +128,14 @@ def test_two_mistakes_made_at_once_are_told_with_both_sentences(reports):
         "adamw_step-adam_with_weight_decay",
         "learning_rate-nanogpt_style",
         "weighted_prompt_loss-divides_by_the_answers",
+        "kl_estimators-ratio_of_ppo",
+        "gae-done_in_delta_alone",
+        "group_advantages-normalised_over_the_batch",
+        "clipped_surrogate-min_before_the_product",
+        "clipped_surrogate-open_r1_line",
+        "aggregate_loss-both_the_same",
+        "dynamic_sampling-std_is_not_zero",
+        "overlong_penalty-cache_comes_after",
     ],
 )
 def test_what_people_write_first_is_named(name, reports):
