@@ -1,9 +1,19 @@
-"""A small decoder in fp64 and pairs of answers of unequal length to train it on."""
+"""A small decoder in fp64, pairs of answers of unequal length, and a trained model of two blobs."""
+
+import copy
+import functools
 
 import torch
 
 from clearhead.model import Config, Decoder
-from clearhead.preference import Pairs, encode_pairs
+from clearhead.preference import (
+    Pairs,
+    PointDenoiser,
+    encode_pairs,
+    noise_schedule,
+    ring,
+    train_denoiser,
+)
 from clearhead.training import initialise
 
 PAIRS = [
@@ -38,3 +48,17 @@ def preference_model(dtype=torch.float64, *, seed=0, **changes) -> Decoder:
 
 def small_pairs() -> Pairs:
     return encode_pairs(Letters(), PAIRS)
+
+
+def trained_denoiser():
+    """A copy of a model that draws two blobs, at the right and at the left, and its schedule."""
+    model, alpha_bar, losses = _two_blobs()
+    return copy.deepcopy(model), alpha_bar, losses
+
+
+@functools.cache
+def _two_blobs():
+    alpha_bar, model = noise_schedule(30, "cosine"), PointDenoiser(width=32)
+    data = ring(1000, blobs=2, spread=0.15)
+    losses = train_denoiser(model, data, alpha_bar, steps=220, batch=64, lr=1e-2)
+    return model, alpha_bar, losses

@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from preference_models import trained_denoiser
 
 from clearhead.preference import (
     PointDenoiser,
@@ -150,7 +151,7 @@ def test_the_loss_is_a_sum_over_a_sample_and_a_mean_over_samples():
 
 
 def test_the_ring_has_variance_1_and_eight_places():
-    points = ring(8000)
+    points = ring(8000, spread=0.05)
     assert points.mean(0).abs().max() < 0.05 and (points.var(0) - 1).abs().max() < 0.05
     angle = torch.atan2(points[:, 1], points[:, 0]) / (2 * math.pi) * 8
     assert (angle - angle.round()).abs().max() < 0.4
@@ -172,9 +173,7 @@ def test_seeds_fix_the_model_its_training_and_its_samples():
 
 def test_a_model_learns_where_the_points_are():
     """Two blobs, a second of training: all samples near one of them, half at each."""
-    alpha_bar, data = noise_schedule(K, "cosine"), ring(1000, blobs=2, spread=0.15)
-    model = PointDenoiser(width=32)
-    losses = train_denoiser(model, data, alpha_bar, steps=300, batch=64, lr=1e-2)
+    model, alpha_bar, losses = trained_denoiser()
     assert sum(losses[-50:]) < 6 * sum(losses[:5])
     points = sample(model, alpha_bar, 500)
     near = (points.abs() - torch.tensor([math.sqrt(2), 0])).norm(dim=1) < 0.6

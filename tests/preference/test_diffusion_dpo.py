@@ -4,17 +4,15 @@ import math
 
 import pytest
 import torch
+from preference_models import trained_denoiser
 
 from clearhead.preference import (
-    PointDenoiser,
     code_beta,
     diffusion_dpo_loss,
-    noise_schedule,
     pairs_by_reward,
     prefer_samples,
     ring,
     sample,
-    train_denoiser,
 )
 
 F64 = torch.float64
@@ -104,25 +102,9 @@ def test_of_two_samples_the_one_with_more_reward_is_chosen():
     assert ties.tolist() == [[8.0]] or len(ties) == 0
 
 
-@pytest.fixture(scope="module")
-def trained():
-    torch.manual_seed(0)
-    alpha_bar = noise_schedule(30, "cosine")
-    model = PointDenoiser(width=32)
-    train_denoiser(model, ring(1000, blobs=2, spread=0.15), alpha_bar, steps=250, batch=64, lr=1e-2)
-    return {name: x.clone() for name, x in model.state_dict().items()}, alpha_bar
-
-
-def copy_of(state):
-    model = PointDenoiser(width=32)
-    model.load_state_dict(state)
-    return model
-
-
 @pytest.mark.parametrize("shared", [True, False])
-def test_samples_move_to_the_chosen_side_and_away_from_the_other(trained, shared):
-    state, alpha_bar = trained
-    model = copy_of(state)
+def test_samples_move_to_the_chosen_side_and_away_from_the_other(shared):
+    model, alpha_bar, _ = trained_denoiser()
     points = sample(model, alpha_bar, 600, seed=5)
     chosen, rejected = pairs_by_reward(points, points[:, 0])
     before = (points[:, 0] > 0).float().mean()
@@ -135,11 +117,9 @@ def test_samples_move_to_the_chosen_side_and_away_from_the_other(trained, shared
     assert before < 0.65 and after > before + 0.15
 
 
-def test_the_first_step_is_the_loss_with_the_model_as_its_own_reference(trained):
+def test_the_first_step_is_the_loss_with_the_model_as_its_own_reference():
     """So the gains are 0, and a step later they are not."""
-    state, alpha_bar = trained
+    model, alpha_bar, _ = trained_denoiser()
     points = ring(64, blobs=2)
-    history = prefer_samples(
-        copy_of(state), points[:32], points[32:], alpha_bar, beta=0.2, steps=2, lr=1e-3
-    )
+    history = prefer_samples(model, points[:32], points[32:], alpha_bar, beta=0.2, steps=2, lr=1e-3)
     assert history[0][1:] == (0, 0) and history[1][1:] != (0, 0)

@@ -1,18 +1,19 @@
 """The chain's log-density is that of its Gaussians, and reward moves the samples."""
 
+import copy
+
 import pytest
 import torch
+from preference_models import trained_denoiser
 
 from clearhead.preference import (
     PointDenoiser,
     chain_log_probs,
     noise_schedule,
     reward_samples,
-    ring,
     sample,
     step_distribution,
     step_log_prob,
-    train_denoiser,
 )
 
 F64 = torch.float64
@@ -55,54 +56,37 @@ def test_its_expected_slope_is_zero():
     assert (slopes.mean(0) / slopes.std(0) * 4000**0.5).abs().max() < 3.5  # standard errors
 
 
-@pytest.fixture(scope="module")
-def trained():
-    torch.manual_seed(0)
-    alpha_bar = noise_schedule(30, "cosine")
-    model = PointDenoiser(width=32)
-    data = ring(1000, blobs=2, spread=0.15)
-    train_denoiser(model, data, alpha_bar, steps=250, batch=64, lr=1e-2)
-    return {name: x.clone() for name, x in model.state_dict().items()}, alpha_bar
-
-
-def copy_of(state):
-    model = PointDenoiser(width=32)
-    model.load_state_dict(state)
-    return model
-
-
 @pytest.mark.parametrize("updates", [1, 3])
-def test_reward_rises(trained, updates):
-    state, alpha_bar = trained
-    model, seen = copy_of(state), []
+def test_reward_rises(updates):
+    model, alpha_bar, _ = trained_denoiser()
+    seen = []
 
     def to_the_right(x):
         return (x[:, 0] > 0).float()
 
     options = {"rounds": 12, "samples": 150, "lr": 2e-3, "updates": updates}
     history = reward_samples(model, alpha_bar, to_the_right, **options, watch=seen.append)
-    assert seen == list(range(16)) and [s.samples for s in history][:2] == [200, 400]
+    assert seen == list(range(13)) and [s.samples for s in history][:2] == [150, 300]
     early, late = (sum(s.reward for s in part) / 3 for part in (history[:3], history[-3:]))
     assert late > early + 0.12
 
 
-def test_equal_rewards_move_nothing(trained):
-    state, alpha_bar = trained
-    model = copy_of(state)
+def test_equal_rewards_move_nothing():
+    model, alpha_bar, _ = trained_denoiser()
+    state = copy.deepcopy(model.state_dict())
     options = {"rounds": 2, "samples": 8, "lr": 0.1}
     history = reward_samples(model, alpha_bar, lambda x: torch.ones(len(x)), **options)
     assert all(x.equal(state[name]) for name, x in model.state_dict().items())
     assert history[-1] == (1.0, 0.0, 0.0, 16)
 
 
-def test_only_the_advantage_counts(trained):
+def test_only_the_advantage_counts():
     """Twice the reward and ten more is the same reward."""
-    state, alpha_bar = trained
     ends = []
     for scale, shift in ((1, 0), (2, 10)):
-        model = copy_of(state)
+        model, alpha_bar, _ = trained_denoiser()
         reward = lambda x, a=scale, b=shift: a * x[:, 0].double() + b  # noqa: E731
         reward_samples(model, alpha_bar, reward, rounds=2, samples=16, lr=1e-4)
         ends.append(model.state_dict())
-    for name in state:
+    for name in ends[0]:
         torch.testing.assert_close(ends[0][name], ends[1][name], atol=2e-5, rtol=0)
