@@ -18,19 +18,28 @@ def _tau(draw):
     return draw.number(0.1, 0.4)
 
 
-def _inputs(draw, counts, moved=None):
-    chosen_tokens, rejected_tokens = counts
-    n = len(chosen_tokens)
+def _margins(moved, counts):
+    return moved[0] / counts[0] - moved[1] / counts[1]
+
+
+def _inputs(draw, counts, *, beyond=True, moved=None):
+    """`beyond`: is a pair's margin beyond the goal, so that it shows if that costs nothing?"""
+    n, tau = len(counts[0]), _tau(draw)
+
+    def fits(moved):
+        return bool((_margins(moved, counts) > 1.05 / (2 * tau)).any()) == beyond
+
+    if moved is None:
+        moved = draw.until(lambda: exact(draw.normal(2, n, scale=6.0)), fits)
     reference_chosen, reference_rejected = log_probs(draw, n), log_probs(draw, n)
-    moved_chosen, moved_rejected = moved or exact(draw.normal(2, n, scale=6.0))
     return {
-        "chosen": reference_chosen + moved_chosen,
-        "rejected": reference_rejected + moved_rejected,
+        "chosen": reference_chosen + moved[0],
+        "rejected": reference_rejected + moved[1],
         "reference_chosen": reference_chosen,
         "reference_rejected": reference_rejected,
-        "chosen_tokens": chosen_tokens,
-        "rejected_tokens": rejected_tokens,
-        "tau": _tau(draw),
+        "chosen_tokens": counts[0],
+        "rejected_tokens": counts[1],
+        "tau": tau,
     }
 
 
@@ -39,7 +48,7 @@ def several_pairs(draw):
 
 
 def one_pair(draw):
-    return _inputs(draw, token_counts(draw, 1))
+    return _inputs(draw, token_counts(draw, 1), beyond=False)
 
 
 def equal_lengths(draw):
@@ -54,7 +63,7 @@ def one_token_each(draw):
 
 def not_moved_yet(draw):
     counts = token_counts(draw, pairs(draw))
-    return _inputs(draw, counts, tuple(torch.zeros(2, len(counts[0]), dtype=draw.dtype)))
+    return _inputs(draw, counts, moved=torch.zeros(2, len(counts[0]), dtype=draw.dtype))
 
 
 def _margin_of(draw, times):
