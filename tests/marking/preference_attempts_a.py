@@ -121,6 +121,28 @@ def counts_every_second_token(logits, ids, completion):
     return (lp * completion[:, 1:])[:, ::2].sum(1)
 
 
+@attempt("sequence_log_prob", "averaged")
+def length_from_the_mask(logits, ids, completion):
+    labels = ids.masked_fill(~completion, -100)
+    nll = F.cross_entropy(logits[:, :-1].transpose(1, 2), labels[:, 1:], reduction="none")
+    return -nll.sum(1) / completion.sum(1)
+
+
+@attempt("sequence_log_prob", "one-number-for-the-batch", "sign-forgotten")
+def loss_of_the_model(logits, ids, completion):
+    labels = torch.where(completion, ids, -100)
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
+
+
+@attempt("sequence_log_prob", "first-of-the-answer-left-out")
+def cuts_the_answer_out(logits, ids, completion):
+    out = []
+    for z, y, m in zip(logits, ids, completion, strict=True):
+        lp = z[:-1].log_softmax(-1).gather(1, y[1:, None])[:, 0]
+        out.append(lp[m[:-1] & m[1:]].sum())
+    return torch.stack(out)
+
+
 # --- bradley_terry_loss --------------------------------------------------------------------------
 
 
@@ -209,6 +231,23 @@ def log_sigmoid_and_plus(chosen, rejected, margin):
 @attempt("bradley_terry_loss")
 def squared_loss(chosen, rejected, margin):
     return (chosen - rejected - margin - 1).pow(2).mean()
+
+
+@attempt("bradley_terry_loss", "log-of-sigmoid")
+def bce_of_probabilities(chosen, rejected, margin):
+    p = torch.sigmoid(chosen - rejected - margin)
+    return F.binary_cross_entropy(p, torch.ones_like(p))
+
+
+@attempt("bradley_terry_loss", "exponentials-apart")
+def strengths_as_in_the_book(chosen, rejected, margin):
+    a, b = torch.exp(chosen - margin), torch.exp(rejected)
+    return -torch.log(a / (a + b)).mean()
+
+
+@attempt("bradley_terry_loss", "order-counted")
+def error_rate(chosen, rejected, margin):
+    return (chosen - rejected < margin).to(chosen.dtype).mean()
 
 
 # --- dpo_loss ------------------------------------------------------------------------------------
@@ -305,6 +344,25 @@ def two_things_at_once(chosen, rejected, reference_chosen, reference_rejected, b
 def clipped_margin(chosen, rejected, reference_chosen, reference_rejected, beta):
     d = chosen - rejected - reference_chosen + reference_rejected
     return -F.logsigmoid(beta * d.clamp(-2, 2)).mean()
+
+
+@attempt("dpo_loss", "beta-on-one-part")
+def brackets_forgotten(chosen, rejected, reference_chosen, reference_rejected, beta):
+    z = beta * (chosen - rejected) - (reference_chosen - reference_rejected)
+    return -F.logsigmoid(z).mean()
+
+
+@attempt("dpo_loss", "scored-apart")
+def two_labels(chosen, rejected, reference_chosen, reference_rejected, beta):
+    up = F.logsigmoid(beta * (chosen - reference_chosen))
+    down = F.logsigmoid(beta * (reference_rejected - rejected))
+    return -(up + down).mean()
+
+
+@attempt("dpo_loss")
+def label_smoothing(chosen, rejected, reference_chosen, reference_rejected, beta):
+    z = beta * (chosen - rejected - reference_chosen + reference_rejected)
+    return (-0.9 * F.logsigmoid(z) - 0.1 * F.logsigmoid(-z)).mean()
 
 
 # --- ipo_loss ------------------------------------------------------------------------------------
@@ -710,6 +768,41 @@ def beta_forgotten(
     return torch.where(desirable, good, bad).mean()
 
 
+@attempt("kto_loss", "weights-ignored")
+def lambda_on_the_value(
+    policy,
+    reference,
+    desirable,
+    policy_kl,
+    reference_kl,
+    beta,
+    desirable_weight,
+    undesirable_weight,
+):
+    z0 = (policy_kl - reference_kl).detach().mean().clamp(min=0)
+    r = policy - reference
+    good = 1 - desirable_weight * torch.sigmoid(beta * (r - z0))
+    bad = 1 - undesirable_weight * torch.sigmoid(beta * (z0 - r))
+    return torch.where(desirable, good, bad).mean()
+
+
+@attempt("kto_loss", "reference-point-not-detached")
+def relu_of_the_kl(
+    policy,
+    reference,
+    desirable,
+    policy_kl,
+    reference_kl,
+    beta,
+    desirable_weight,
+    undesirable_weight,
+):
+    z0 = F.relu(policy_kl.mean() - reference_kl.mean())
+    gain = torch.where(desirable, policy - reference - z0, z0 - policy + reference)
+    weight = desirable * desirable_weight + (~desirable) * undesirable_weight
+    return (weight * (1 - (beta * gain).sigmoid())).mean()
+
+
 # --- add_noise -----------------------------------------------------------------------------------
 
 
@@ -1028,3 +1121,44 @@ def f_mse_loss(
     rw = F.mse_loss(reference_chosen, noise_chosen, reduction="sum")
     rl = F.mse_loss(reference_rejected, noise_rejected, reduction="sum")
     return -F.logsigmoid(-beta * steps * weight * ((w - rw) - (l - rl)))
+
+
+@attempt("diffusion_dpo_loss", "axes-of-pictures-alone")
+def sums_over_channels_height_width(
+    predicted_chosen,
+    predicted_rejected,
+    reference_chosen,
+    reference_rejected,
+    noise_chosen,
+    noise_rejected,
+    beta,
+    steps,
+    weight,
+):
+    def err(p, n):
+        return (p - n).pow(2).sum(dim=[1, 2, 3])
+
+    w = err(predicted_chosen, noise_chosen) - err(reference_chosen, noise_chosen)
+    l = err(predicted_rejected, noise_rejected) - err(reference_rejected, noise_rejected)
+    return -F.logsigmoid(-beta * steps * weight * (w - l)).mean()
+
+
+@attempt("diffusion_dpo_loss", "beta-of-the-code")
+def formula_of_the_repository(
+    predicted_chosen,
+    predicted_rejected,
+    reference_chosen,
+    reference_rejected,
+    noise_chosen,
+    noise_rejected,
+    beta,
+    steps,
+    weight,
+):
+    def err(p, n):
+        return (p - n).pow(2).flatten(1).mean(1)
+
+    model_diff = err(predicted_chosen, noise_chosen) - err(predicted_rejected, noise_rejected)
+    ref_diff = err(reference_chosen, noise_chosen) - err(reference_rejected, noise_rejected)
+    scale_term = -0.5 * beta * steps * weight
+    return -1 * F.logsigmoid(scale_term * (model_diff - ref_diff)).mean()

@@ -80,6 +80,7 @@ ENDINGS: dict[str, tuple[str, list[dict[str, Callable]]]] = {
             _score(lambda z: -z.sigmoid().log()),
             _score(lambda z: (1 + (-z).exp()).log()),
             _score(lambda z: (-z).exp().log1p()),
+            _score(lambda z: (-z.sigmoid().log()).clamp(max=100.0)),  # as binary_cross_entropy
             *map(_little_added, LITTLE),
             *map(_at_least, LITTLE),
         ],

@@ -163,6 +163,9 @@ last_axis = _error(lambda gap: gap.square().sum(-1))
 over_pairs = _error(lambda gap: gap.square().reshape(len(gap), -1).sum(0))
 first_two_axes = _error(lambda gap: gap.square().sum(1))
 
+axes_of_pictures = _error(lambda gap: gap.square().sum((1, 2, 3)))
+axes_of_pictures_averaged = _error(lambda gap: gap.square().mean((1, 2, 3)))
+
 noise_of_the_chosen = _noises(lambda c, r: (c, c, c, c))
 noise_of_the_rejected = _noises(lambda c, r: (r, r, r, r))
 noise_crossed = _noises(lambda c, r: (r, c, r, c))
@@ -449,6 +452,14 @@ DIFFUSION_DPO_LOSS = Exercise(
             "−ln σ is taken of parts of a sample; add up the squares over all axes but the first.",
             LIKELIHOOD,
             also=(*map(alone, (last_axis, first_two_axes)),),
+        ),
+        Mistake(
+            "axes-of-pictures-alone",
+            axes_of_pictures,
+            "the axes of a picture are named one by one; a sample may have one axis or several. "
+            "Flatten all but the first, then add up.",
+            LIKELIHOOD,
+            also=(alone(axes_of_pictures_averaged),),
         ),
         *ending_mistakes(_loss, LIKELIHOOD),
         Mistake(

@@ -266,6 +266,22 @@ ratio_divided = partial(_loss, ratio=lambda policy, reference: policy / referenc
 policy_detached = partial(_loss, ratio=lambda policy, reference: (policy - reference).detach())
 
 
+def weight_of_the_value(
+    policy,
+    reference,
+    desirable,
+    policy_kl,
+    reference_kl,
+    beta,
+    desirable_weight,
+    undesirable_weight,
+):
+    """1 − w·σ in place of w·(1 − σ): the same gradient, and another value."""
+    inputs = policy, reference, desirable, policy_kl, reference_kl, beta
+    weight = torch.where(desirable, desirable_weight, undesirable_weight).to(policy)
+    return _loss(*inputs, desirable_weight, undesirable_weight) + (1 - weight).mean()
+
+
 # --- other right answers -------------------------------------------------------------------------
 
 
@@ -368,10 +384,11 @@ KTO_LOSS = Exercise(
         Mistake(
             "weights-ignored",
             weights_ignored,
-            "the weights are not used, or one of them; each answer's loss is multiplied by the "
-            "weight of its kind.",
+            "the weights are not used, or one of them, or not on the whole of 1 − σ; each answer's "
+            "loss is multiplied by the weight of its kind.",
             CHANGE,
             also=(
+                weight_of_the_value,
                 *map(alone, (good_weight_alone, bad_weight_alone, weights_divide, weights_shared)),
             ),
         ),

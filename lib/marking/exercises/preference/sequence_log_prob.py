@@ -216,6 +216,11 @@ exponentiated = partial(_answer, finish=torch.exp)
 perplexity = partial(_answer, finish=lambda sums: (-sums).exp())
 
 
+def averaged_over_the_mark(logits, ids, completion):
+    """A first token that is marked is in the divisor, though nothing predicts it."""
+    return _answer(logits, ids, completion) / completion.sum(-1)
+
+
 def log_of_summed_probabilities(logits, ids, completion):
     p = _chosen(logits[:, :-1].softmax(-1), ids[:, 1:])
     return _kept(p, completion[:, 1:]).sum(-1).log()
@@ -283,7 +288,11 @@ SEQUENCE_LOG_PROB = Exercise(
             "the log-probabilities are divided by a number of tokens; a whole answer's is their "
             "sum. A mean is what IPO and SimPO ask for by name, and DPO does not have.",
             ANSWERS,
-            also=(over_all, *map(alone, (over_all_and_the_first, over_batch_tokens, over_root))),
+            also=(
+                averaged_over_the_mark,
+                over_all,
+                *map(alone, (over_all_and_the_first, over_batch_tokens, over_root)),
+            ),
         ),
         Mistake(
             "not-shifted",
@@ -338,7 +347,10 @@ SEQUENCE_LOG_PROB = Exercise(
             one_sum,
             "one number comes back for the whole batch; return one for each row.",
             ANSWERS,
-            also=(*map(alone, (one_mean, mean_of_sums)),),
+            also=(
+                one_mean,
+                alone(mean_of_sums),
+            ),
         ),
         Mistake(
             "exponentiated",
