@@ -27,7 +27,7 @@ class Echo:
     limit, eos = 4, EOS
 
     def prompts(self, n, generator):
-        return torch.randint(3, (n, 1), generator=generator)
+        return torch.randint(3, (n, 1), generator=generator, device=generator.device)
 
     def correct(self, prompts, answers, ended):
         asked = prompts[:, 0].tolist()

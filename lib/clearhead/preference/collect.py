@@ -42,11 +42,11 @@ def mark(
 ) -> tuple[Tensor, Float[Tensor, "Q G"]]:
     """Which answers are right, `(Q, G)`, and their rewards."""
     asked = prompts.repeat_interleave(settings.group, dim=0)
-    correct = task.correct(asked, answers.answers(), answers.ended)
+    correct = task.correct(asked, answers.answers(), answers.ended).to(answers.ids.device)
     rewards = 2.0 * correct - 1.0
     if settings.cache is not None:
-        lengths = answers.lengths.to(rewards.device)
-        rewards = rewards + overlong_penalty(lengths, longest=task.limit, cache=settings.cache)
+        penalty = overlong_penalty(answers.lengths, longest=task.limit, cache=settings.cache)
+        rewards = rewards + penalty
     return correct.view(-1, settings.group), rewards.view(-1, settings.group)
 
 
@@ -82,7 +82,7 @@ def collect(
     rewards = torch.cat([rewards for _, _, rewards in rounds])
     if len(rewards) == 0:
         return None, rewards, tally
-    within = torch.arange(settings.group)
+    within = torch.arange(settings.group, device=rewards.device)
     chosen = [
         answers.take((kept[:, None] * settings.group + within).flatten())
         for answers, kept, _ in rounds

@@ -68,7 +68,7 @@ def reinforce(
         start, updates = time.process_time(), []
         if chosen is not None:
             advantages = group_advantages(rewards.flatten(), settings.group, scale=settings.scale)
-            order = torch.randperm(len(advantages), generator=generator)
+            order = torch.randperm(len(advantages), generator=generator, device=generator.device)
             for part in order.tensor_split(settings.minibatches):
                 loss, clipped = policy_loss(
                     model, chosen.take(part), advantages[part], settings, length=task.limit

@@ -67,8 +67,9 @@ class Board:
 
     def prompts(self, n: int, generator: torch.Generator) -> Int[Tensor, "{n} 2"]:
         """n prompts `[goal, start]`, every pair of two different cells equally likely."""
-        start = torch.randint(self.cells, (n,), generator=generator)
-        goal = (start + torch.randint(1, self.cells, (n,), generator=generator)) % self.cells
+        options = dict(size=(n,), generator=generator, device=generator.device)
+        start = torch.randint(self.cells, **options)
+        goal = (start + torch.randint(1, self.cells, **options)) % self.cells
         return torch.stack([self.cells + goal, start], dim=1)
 
     def every_prompt(self) -> Int[Tensor, "N 2"]:
