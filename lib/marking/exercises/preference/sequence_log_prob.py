@@ -167,7 +167,16 @@ wrapped_logits = _pair(lambda logits, ids, mask: (logits.roll(1, 1), ids, mask))
 
 everything = _counts(lambda mask, y: torch.ones_like(mask))
 inverted = _counts(lambda mask, y: ~mask)
-last_answer = _counts(lambda mask, y: mask & ((~mask).flip(1).cumsum(1).flip(1) <= 1))
+
+
+def _last_run(mask, y):
+    """The last unbroken run of each row."""
+    starts = mask & ~F.pad(mask[:, :-1], (1, 0))
+    run = starts.cumsum(1)
+    return mask & (run == run[:, -1:])
+
+
+last_answer = _counts(_last_run)
 last_left_out = _counts(lambda mask, y: mask & F.pad(mask[:, 1:], (0, 1)))
 
 
