@@ -102,6 +102,37 @@ def square_and_ratio(policy, reference):
     return log_ratio, log_ratio**2, log_ratio.exp() - 1 - log_ratio
 
 
+@attempt("kl_estimators", "k2-of-the-ratio")
+def squares_the_ratio_minus_one(policy, reference):
+    r = torch.exp(reference - policy)
+    return -r.log(), 0.5 * (r - 1) ** 2, r - 1 - r.log()
+
+
+@attempt("kl_estimators", "averaged")
+def summed_over_the_answer(policy, reference):
+    delta = policy - reference
+    k3 = (-delta).exp() - 1 + delta
+    return delta.sum(), delta.pow(2).sum() / 2, k3.sum()
+
+
+@attempt("kl_estimators", "not-three")
+def grpo_needs_k3_alone(policy, reference):
+    return torch.exp(reference - policy) - (reference - policy) - 1
+
+
+@attempt("kl_estimators", "ratio-detached")
+def ratio_held_fixed(policy, reference):
+    log_r = reference - policy
+    r = log_r.exp().detach()
+    return -log_r, 0.5 * log_r**2, r - 1 - log_r
+
+
+@attempt("kl_estimators", "models-swapped", "half-forgotten")
+def kl_of_the_reference(policy, reference):
+    d = reference - policy
+    return d, d * d, torch.exp(-d) - 1 + d
+
+
 # --- gae -----------------------------------------------------------------------------------------
 
 
@@ -278,6 +309,60 @@ def one_done_for_all(rewards, values, done, gamma, lam):
     return adv, adv + values[:, :-1]
 
 
+@attempt("gae", "value-not-subtracted")
+def no_baseline(rewards, values, done, gamma, lam):
+    cont = (~done).double().to(rewards.dtype)
+    targets = rewards + gamma * cont * values[:, 1:]
+    A = torch.zeros_like(rewards)
+    running = torch.zeros_like(rewards[:, 0])
+    for t in range(rewards.shape[1] - 1, -1, -1):
+        running = targets[:, t] + gamma * lam * cont[:, t] * running
+        A[:, t] = running
+    return A, A + values[:, :-1]
+
+
+@attempt("gae", "not-accumulated")
+def td_errors(rewards, values, done, gamma, lam):
+    nxt = values[:, 1:].masked_fill(done, 0.0)
+    adv = rewards + gamma * nxt - values[:, :-1]
+    return adv, adv + values[:, :-1]
+
+
+@attempt("gae", "not-put-back")
+def appended_and_stacked(rewards, values, done, gamma, lam):
+    acc, out = 0.0, []
+    for t in reversed(range(rewards.shape[1])):
+        live = (~done[:, t]).to(rewards.dtype)
+        delta = rewards[:, t] + gamma * live * values[:, t + 1] - values[:, t]
+        acc = delta + gamma * lam * live * acc
+        out.append(acc)
+    adv = torch.stack(out, dim=1)
+    return adv, adv + values[:, :-1]
+
+
+@attempt("gae", "nothing-after-the-first-end")
+def masked_after_the_first_done(rewards, values, done, gamma, lam):
+    alive = (done.long().cumsum(dim=1) == 0).to(rewards.dtype)
+    delta = rewards + gamma * alive * values[:, 1:] - values[:, :-1]
+    adv, carry = torch.zeros_like(delta), 0.0
+    for t in reversed(range(delta.shape[1])):
+        carry = delta[:, t] + gamma * lam * alive[:, t] * carry
+        adv[:, t] = carry
+    return adv, adv + values[:, :-1]
+
+
+@attempt("gae", "last-value-ignored", "done-ignored")
+def plain_text_of_one_answer(rewards, values, done, gamma, lam):
+    """As for one answer that always ends."""
+    T = rewards.shape[1]
+    adv, last = torch.zeros_like(rewards), 0.0
+    for t in reversed(range(T)):
+        v_next = values[:, t + 1] if t + 1 < T else torch.zeros_like(values[:, 0])
+        last = rewards[:, t] + gamma * v_next - values[:, t] + gamma * lam * last
+        adv[:, t] = last
+    return adv, adv + values[:, :T]
+
+
 # --- group_advantages ----------------------------------------------------------------------------
 
 
@@ -378,6 +463,39 @@ def no_std_when_scale(rewards, group_size, eps, scale):
     if not scale:
         a = a / (g.std(dim=1, keepdim=True) + eps)
     return a.flatten()
+
+
+@attempt("group_advantages", "batch-for-group")
+def whitened_batch(rewards, group_size, eps, scale):
+    m = torch.mean(rewards)
+    return (rewards - m) / (torch.std(rewards) + eps) if scale else rewards - m
+
+
+@attempt("group_advantages", "groups-kept-apart", "biased-std")
+def numpy_habit(rewards, group_size, eps, scale):
+    r = rewards.reshape(len(rewards) // group_size, group_size)
+    adv = r - r.mean(dim=-1, keepdim=True)
+    if scale:
+        adv = adv / (torch.sqrt((adv**2).mean(dim=-1, keepdim=True)) + eps)
+    return adv
+
+
+@attempt("group_advantages", "eps-forgotten")
+def where_the_std_is_zero(rewards, group_size, eps, scale):
+    out = []
+    for g in rewards.split(group_size):
+        a = g - g.mean()
+        if scale and g.std() > 0:
+            a = a / g.std()
+        out.append(a)
+    return torch.cat(out)
+
+
+@attempt("group_advantages", "mean-of-the-batch")
+def global_baseline(rewards, group_size, eps, scale):
+    std = rewards.view(-1, group_size).std(dim=1).repeat_interleave(group_size)
+    adv = rewards - rewards.mean()
+    return adv / (std + eps) if scale else adv
 
 
 # --- clipped_surrogate ---------------------------------------------------------------------------
@@ -506,6 +624,41 @@ def right_but_for_the_detach(new, old, advantages, low, high):
 def detaches_old_alone(new, old, advantages, low, high):
     ratio = torch.exp(new - old.detach())
     return torch.max(-advantages * ratio, -advantages * ratio.clamp(1 - low, 1 + high))
+
+
+@attempt("clipped_surrogate", "one-side-alone")
+def only_the_upper_clip(new, old, advantages, low, high):
+    A = advantages.detach()
+    r = (new - old.detach()).exp()
+    return -torch.min(r * A, torch.clamp(r, max=1 + high) * A)
+
+
+@attempt("clipped_surrogate", "sign-forgotten")
+def minus_twice(new, old, advantages, low, high):
+    A = advantages.detach()
+    r = (new - old.detach()).exp()
+    l1, l2 = -A * r, -A * r.clamp(1 - low, 1 + high)
+    return -torch.max(l1, l2)
+
+
+@attempt("clipped_surrogate", "averaged", "one-bound-for-both")
+def ppo_from_memory(new, old, advantages, low, high):
+    adv = advantages.detach()
+    ratio = torch.exp(new - old.detach())
+    return -torch.min(ratio * adv, torch.clamp(ratio, 1 - low, 1 + low) * adv).mean()
+
+
+@attempt("clipped_surrogate", "clip-alone", "bounds-swapped")
+def clip_with_swapped_bounds(new, old, advantages, low, high):
+    ratio = torch.exp(new - old.detach())
+    return -ratio.clamp(1 - high, 1 + low) * advantages.detach()
+
+
+@attempt("clipped_surrogate", "old-ignored")
+def probability_in_place_of_the_ratio(new, old, advantages, low, high):
+    p = torch.exp(new)
+    A = advantages.detach()
+    return -torch.minimum(p * A, p.clamp(1 - low, 1 + high) * A)
 
 
 # --- aggregate_loss ------------------------------------------------------------------------------
@@ -638,6 +791,54 @@ def boolean_indexing(losses, mask, how, length):
     return losses[mask].sum() / (losses.shape[0] * length)
 
 
+@attempt("aggregate_loss", "sequence-is-token")
+def one_masked_mean(losses, mask, how, length):
+    total = losses.masked_fill(~mask, 0.0).sum()
+    if how == "constant":
+        return total / (losses.shape[0] * length)
+    return total / mask.sum().clamp(min=1)
+
+
+@attempt("aggregate_loss", "longest-for-length")
+def longest_answer_is_the_length(losses, mask, how, length):
+    lens = mask.sum(dim=1)
+    x = losses.masked_fill(~mask, 0.0)
+    if how == "sequence":
+        return (x.sum(1) / lens.clamp(min=1)).mean()
+    if how == "token":
+        return x.sum() / lens.sum().clamp(min=1)
+    return x.sum() / (len(x) * lens.max())
+
+
+@attempt("aggregate_loss", "masked-by-multiplying", "empty-is-nan")
+def masked_mean_of_cs336(losses, mask, how, length):
+    if how == "sequence":
+        return ((losses * mask).sum(1) / mask.sum(1)).mean()
+    if how == "token":
+        return (losses * mask).sum() / mask.sum()
+    return (losses * mask).sum() / (length * losses.shape[0])
+
+
+@attempt("aggregate_loss", "token-divided-by-answers", "empty-is-nan")
+def sum_over_len(losses, mask, how, length):
+    x = torch.where(mask, losses, 0.0)
+    if how == "sequence":
+        return (x.sum(1) / mask.sum(1)).mean()
+    if how == "token":
+        return x.sum() / len(x)
+    return x.sum() / (len(x) * length)
+
+
+@attempt("aggregate_loss", "columns-for-rows")
+def sums_over_dim_zero(losses, mask, how, length):
+    x = torch.where(mask, losses, 0.0)
+    if how == "sequence":
+        return (x.sum(dim=0) / mask.sum(dim=0).clamp(min=1)).mean()
+    if how == "token":
+        return x.sum() / mask.sum().clamp(min=1)
+    return x.sum() / (x.shape[0] * length)
+
+
 # --- dynamic_sampling ----------------------------------------------------------------------------
 
 
@@ -734,6 +935,42 @@ def keeps_what_teaches_nothing(correct, rewards, wanted):
     return kept, rewards[kept], wanted - len(kept)
 
 
+@attempt("dynamic_sampling", "squeezed")
+def nonzero_squeeze(correct, rewards, wanted):
+    acc = correct.float().mean(1)
+    kept = ((acc > 0) & (acc < 1)).nonzero().squeeze()
+    kept = kept[:wanted]
+    return kept, rewards[kept], wanted - len(kept)
+
+
+@attempt("dynamic_sampling", "by-the-majority")
+def half_right(correct, rewards, wanted):
+    acc = correct.float().mean(1)
+    kept = ((acc >= 0.5) & (acc < 1)).nonzero().flatten()[:wanted]
+    return kept, rewards[kept], wanted - len(kept)
+
+
+@attempt("dynamic_sampling", "missing-counted-wrongly")
+def returns_how_many(correct, rewards, wanted):
+    ok = correct.any(-1) & (~correct).any(-1)
+    kept = torch.where(ok)[0][:wanted]
+    return kept, rewards[kept], len(kept)
+
+
+@attempt("dynamic_sampling", "by-the-rewards", "wanted-ignored")
+def by_std_and_all(correct, rewards, wanted):
+    keep = rewards.std(dim=1) > 1e-6
+    kept = torch.arange(len(rewards))[keep]
+    return kept, rewards[kept], max(0, wanted - len(kept))
+
+
+@attempt("dynamic_sampling", "other-rewards")
+def forgets_to_index(correct, rewards, wanted):
+    kept = torch.tensor([q for q in range(len(correct)) if 0 < correct[q].sum() < correct.shape[1]])
+    kept = kept[:wanted].long()
+    return kept, rewards, wanted - len(kept)
+
+
 # --- overlong_penalty ----------------------------------------------------------------------------
 
 
@@ -823,3 +1060,32 @@ def in_float64(lengths, longest, cache):
 @attempt("overlong_penalty", "penalty-added-up")
 def totalled(lengths, longest, cache):
     return ((longest - cache - lengths) / cache).clamp(-1.0, 0.0).sum()
+
+
+@attempt("overlong_penalty", "ramp-begins-elsewhere")
+def starts_at_the_cache(lengths, longest, cache):
+    return (-(lengths - cache) / cache).clamp(-1, 0)
+
+
+@attempt("overlong_penalty", "divided-by-the-limit")
+def divided_by_longest(lengths, longest, cache):
+    over = (lengths - (longest - cache)).clamp(min=0)
+    return -(over / longest).clamp(max=1.0)
+
+
+@attempt("overlong_penalty", "reward-included")
+def a_factor_of_the_reward(lengths, longest, cache):
+    over = (lengths - (longest - cache)).clamp(min=0, max=cache)
+    return 1 - over / cache
+
+
+@attempt("overlong_penalty", "not-bounded", "ramp-behind-the-limit")
+def verl_readme_in_code(lengths, longest, cache):
+    exceed = lengths - longest
+    return torch.minimum(-exceed / cache, torch.tensor(0.0))
+
+
+@attempt("overlong_penalty", "positive")
+def positive_and_open(lengths, longest, cache):
+    exceed = lengths - (longest - cache)
+    return torch.relu(exceed.float() / cache)

@@ -7,6 +7,7 @@ import torch
 
 from clearhead.preference import clipped_surrogate
 from marking.exercise import Exercise, Mistake
+from marking.exercises.preference._alone import alone
 
 
 def loss_and_gradient(answer, new, old, advantages, low, high, all_learn):
@@ -175,44 +176,46 @@ sign_forgotten = partial(_surrogate, sign=1)
 larger = _join(lambda r, clipped, A: torch.maximum(r * A, clipped * A))
 clip_alone = _join(lambda r, clipped, A: clipped * A)
 of_the_ratios = _join(lambda r, clipped, A: torch.minimum(r, clipped) * A)
-larger_ratio = _join(lambda r, clipped, A: torch.maximum(r, clipped) * A)
+larger_ratio = alone(_join(lambda r, clipped, A: torch.maximum(r, clipped) * A))
 not_clipped = _join(lambda r, clipped, A: r * A)
-sizes_compared = _join(
-    lambda r, clipped, A: torch.minimum(r * A.abs(), clipped * A.abs()) * A.sign()
+sizes_compared = alone(
+    _join(lambda r, clipped, A: torch.minimum(r * A.abs(), clipped * A.abs()) * A.sign())
 )
-ratio_less_one = _join(lambda r, clipped, A: torch.minimum((r - 1) * A, (clipped - 1) * A))
-half_and_half = _join(lambda r, clipped, A: (r * A + clipped * A) / 2)
-advantage_in_the_first = _join(lambda r, clipped, A: torch.minimum(r * A, clipped))
+ratio_less_one = alone(_join(lambda r, clipped, A: torch.minimum((r - 1) * A, (clipped - 1) * A)))
+half_and_half = alone(_join(lambda r, clipped, A: (r * A + clipped * A) / 2))
+advantage_in_the_first = alone(_join(lambda r, clipped, A: torch.minimum(r * A, clipped)))
 
 bounds_swapped = _clip(lambda r, low, high: r.clamp(1 - high, 1 + low))
 low_for_both = _clip(lambda r, low, high: r.clamp(1 - low, 1 + low))
-high_for_both = _clip(lambda r, low, high: r.clamp(1 - high, 1 + high))
-one_forgotten = _clip(lambda r, low, high: r.clamp(low, high))
+high_for_both = alone(_clip(lambda r, low, high: r.clamp(1 - high, 1 + high)))
+one_forgotten = alone(_clip(lambda r, low, high: r.clamp(low, high)))
 above_alone = _clip(lambda r, low, high: r.clamp(max=1 + high))
-below_alone = _clip(lambda r, low, high: r.clamp(min=1 - low))
+below_alone = alone(_clip(lambda r, low, high: r.clamp(min=1 - low)))
 logarithm_clipped = _clip(lambda r, low, high: r.log().clamp(-low, high).exp())
-one_over = _clip(lambda r, low, high: r.clamp(1 / (1 + high), 1 + high))
-clip_detached = _clip(lambda r, low, high: r.detach().clamp(1 - low, 1 + high))
-added = _clip(lambda r, low, high: r.clamp(1 - low, 1 + low + high))
+one_over = alone(_clip(lambda r, low, high: r.clamp(1 / (1 + high), 1 + high)))
+clip_detached = alone(_clip(lambda r, low, high: r.detach().clamp(1 - low, 1 + high)))
+added = alone(_clip(lambda r, low, high: r.clamp(1 - low, 1 + low + high)))
 
 upside_down = _ratio(lambda new, old: torch.exp(old - new))
 always_one = _ratio(lambda new, old: torch.exp(new - new.detach()))
 exp_forgotten = _ratio(lambda new, old: new - old)
-logarithms_divided = _ratio(lambda new, old: new / old)
-of_log_probs = _ratio(lambda new, old: new)
+logarithms_divided = alone(_ratio(lambda new, old: new / old))
+of_log_probs = alone(_ratio(lambda new, old: new))
 of_the_new = _ratio(lambda new, old: torch.exp(new))
 of_the_answer = _ratio(lambda new, old: (new - old).mean(-1, keepdim=True).exp().expand_as(new))
-of_the_answers_sum = _ratio(lambda new, old: (new - old).sum(-1, keepdim=True).exp().expand_as(new))
+of_the_answers_sum = alone(
+    _ratio(lambda new, old: (new - old).sum(-1, keepdim=True).exp().expand_as(new))
+)
 no_gradient = _ratio(lambda new, old: torch.exp(new - old).detach())
 
 averaged = _finish(lambda loss: loss.mean())
-summed = _finish(lambda loss: loss.sum())
-averaged_by_row = _finish(lambda loss: loss.mean(-1))
-summed_by_row = _finish(lambda loss: loss.sum(-1))
+summed = alone(_finish(lambda loss: loss.sum()))
+averaged_by_row = alone(_finish(lambda loss: loss.mean(-1)))
+summed_by_row = alone(_finish(lambda loss: loss.sum(-1)))
 
 all_of_them_learn = _still(lambda old, advantages: (old, advantages))
-advantages_learn = _still(lambda old, advantages: (old.detach(), advantages))
-old_learns = _still(lambda old, advantages: (old, advantages.detach()))
+advantages_learn = alone(_still(lambda old, advantages: (old.detach(), advantages)))
+old_learns = alone(_still(lambda old, advantages: (old, advantages.detach())))
 
 
 # --- other right answers -------------------------------------------------------------------------
@@ -285,6 +288,27 @@ CLIPPED_SURROGATE = Exercise(
             CLIP,
         ),
         Mistake(
+            "averaged",
+            averaged,
+            "the losses are averaged or added up; return one for each token. How long the mean is "
+            "belongs to the next exercise.",
+            CLIP,
+            also=(averaged_by_row, summed, summed_by_row),
+        ),
+        Mistake(
+            "bounds-swapped",
+            bounds_swapped,
+            "low bounds above and high below; the ratio may fall to 1 − low and rise to 1 + high.",
+            HIGHER,
+        ),
+        Mistake(
+            "one-bound-for-both",
+            low_for_both,
+            "one width is used on both sides; the ratio may fall by low and rise by high.",
+            HIGHER,
+            also=(high_for_both, one_over),
+        ),
+        Mistake(
             "max-for-min",
             larger,
             "the larger of the two terms is taken (or the smaller of the two losses); the "
@@ -307,19 +331,6 @@ CLIPPED_SURROGATE = Exercise(
             also=(sizes_compared, larger_ratio),
         ),
         Mistake(
-            "bounds-swapped",
-            bounds_swapped,
-            "low bounds above and high below; the ratio may fall to 1 − low and rise to 1 + high.",
-            HIGHER,
-        ),
-        Mistake(
-            "one-bound-for-both",
-            low_for_both,
-            "one width is used on both sides; the ratio may fall by low and rise by high.",
-            HIGHER,
-            also=(high_for_both, one_over),
-        ),
-        Mistake(
             "not-clipped",
             not_clipped,
             "nothing is clipped; the first of the two terms is there alone.",
@@ -337,14 +348,6 @@ CLIPPED_SURROGATE = Exercise(
             "the ratio is taken of new with itself, so it is always 1 and is never clipped; that "
             "is right for the first update alone. Use old.",
             CLIP,
-        ),
-        Mistake(
-            "averaged",
-            averaged,
-            "the losses are averaged or added up; return one for each token. How long the mean is "
-            "belongs to the next exercise.",
-            CLIP,
-            also=(averaged_by_row, summed, summed_by_row),
         ),
         Mistake(
             "without-gradient",

@@ -201,7 +201,7 @@ scale_ignored = partial(_advantages, when=lambda scale: True)
 never_scaled = partial(_advantages, when=lambda scale: False)
 scale_inverted = partial(_advantages, when=lambda scale: not scale)
 
-kept_apart = _finish(lambda x, G: x.view(-1, G))
+kept_apart = partial(_advantages, finish=lambda x, G: x.view(-1, G))
 one_for_a_group = _finish(lambda x, G: x.view(-1, G).sum(1))
 one_for_all = _finish(lambda x, G: x.mean())
 of_size_one = _finish(lambda x, G: x[:, None])

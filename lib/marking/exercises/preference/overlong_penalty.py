@@ -178,6 +178,7 @@ not_bounded = _bound(lambda x: x.clamp(max=0.0))
 bonus = _bound(lambda x: x.clamp(min=-1.0))
 no_bounds = _bound(lambda x: x)
 positive = _bound(lambda x: (-x).clamp(0.0, 1.0))
+positive_without_end = alone(_bound(lambda x: (-x).clamp(min=0.0)))
 positive_ramp = _bound(lambda x: torch.where(x >= 0, 0.0, torch.where(x <= -1, -1.0, -x)))
 
 
@@ -296,7 +297,7 @@ OVERLONG_PENALTY = Exercise(
             "the penalty is positive, at least on the ramp; it is added to the reward, so it must "
             "not be above 0.",
             LIMIT,
-            also=(positive_ramp,),
+            also=(positive_ramp, positive_without_end),
         ),
         Mistake(
             "divided-by-the-limit",
