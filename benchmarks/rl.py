@@ -34,7 +34,7 @@ from clearhead.preference import (
 )
 
 STEPS = 40
-LAST = 8  # steps whose accuracy is averaged at an equal number of answers
+WINDOW = 8  # steps' worth of answers, whose accuracy is the one at an equal number of answers
 CURVES = ("accuracy", "entropy", "length", "cut", "mixed", "clipped", "sampled", "kept")
 CHANGES = {  # in the order of the paper's table
     "overlong filtering": dict(filtered=True),
@@ -65,25 +65,25 @@ def interval(values: list[float], draws: int = 10_000) -> dict[str, float]:
     return {"mean": statistics.fmean(values), "low": low, "high": high}
 
 
-def at_equal_answers(history, answers: int) -> float:
-    """Mean accuracy of the last steps before this many answers were sampled."""
-    total, within = 0, []
-    for step in history:
-        total += step.sampled
-        if total > answers:
-            break
-        within.append(step.accuracy)
-    return statistics.fmean(within[-LAST:]) if within else history[0].accuracy
+def at_equal_answers(curves: dict[str, list], answers: int, window: int) -> float:
+    """Accuracy over the last `window` answers, whole steps, before this many were sampled."""
+    total, right, counted = 0, 0.0, 0
+    for sampled, accuracy in zip(curves["sampled"], curves["accuracy"], strict=True):
+        total += sampled
+        if answers - window < total <= answers:
+            right, counted = right + sampled * accuracy, counted + sampled
+    return right / counted if counted else curves["accuracy"][0]  # one step was more than that
 
 
 def one_run(start, task: Board, settings, seed: int, steps: int) -> dict:
     model = copy.deepcopy(start)
     history = reinforce(model, task, settings, steps=steps, seed=seed)
-    parts = history[0].seconds
+    parts, step_answers = history[0].seconds, settings.prompts * settings.group
+    curves = {name: [getattr(step, name) for step in history] for name in CURVES}
     return {
         "final": success_rate(model, task, task.every_prompt(), answers=2, seed=seed),
-        "equal_answers": at_equal_answers(history, steps * settings.prompts * settings.group),
-        "curves": {name: [getattr(step, name) for step in history] for name in CURVES},
+        "equal_answers": at_equal_answers(curves, steps * step_answers, WINDOW * step_answers),
+        "curves": curves,
         "seconds": {part: sum(step.seconds.get(part, 0.0) for step in history) for part in parts},
     }
 
