@@ -40,6 +40,7 @@ def test_an_answer_ends_with_its_first_eos_or_at_the_limit():
     ):
         if ended:
             assert row.index(EOS) == n - 1
+            assert set(row[n - 1 :]) == {EOS}
         else:
             assert EOS not in row and n == 5
     lengths = [len(answer) + e for answer, e in zip(sampled.answers(), sampled.ended, strict=True)]
