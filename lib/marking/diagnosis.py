@@ -73,8 +73,12 @@ def name_mistakes(
             if len(mistakes) == 1 and all(nearly(impl, i) for i in single):
                 return mistakes, False
     once = [i for i in failed if cases[i].dtype == cases[failed[0]].dtype]
-    once = once[:DEAR_CASES] if exercise.through else once
+    once = once[:DEAR_CASES] if _dear(exercise) else once
     return _partly(exercise.mistakes, once, agrees), False
+
+
+def _dear(exercise: Exercise) -> bool:
+    return exercise.through is not None and not exercise.cheap
 
 
 def _suspects(exercise: Exercise) -> Iterator[tuple[tuple[Mistake, ...], Callable]]:
@@ -91,7 +95,7 @@ def _suspects(exercise: Exercise) -> Iterator[tuple[tuple[Mistake, ...], Callabl
         for (one, first), (other, second) in combinations(singles, 2)
         if one is not other and (impl := both(first, second))
     )
-    yield from islice(pairs, DEAR_PAIRS if exercise.through else PAIRS)
+    yield from islice(pairs, DEAR_PAIRS if _dear(exercise) else PAIRS)
 
 
 @cache

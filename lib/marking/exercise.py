@@ -59,7 +59,8 @@ class Exercise:
     A function that changes an object, or takes one that does not travel (a module, a callable), is
     checked through another: `through(answer, **inputs)` builds the object from plain inputs, lets
     the answer work on it and returns plain data. Its source runs in the grader's sandbox as well,
-    so it may use torch and what it defines itself, nothing else.
+    so it may use torch and what it defines itself, nothing else. `cheap`: a run through it takes
+    hardly longer than a plain one, so that the diagnosis need not save any.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Exercise:
     outputs: tuple[str, ...] = ()
     gpu: bool = False
     through: Callable | None = None
+    cheap: bool = False
 
     def call(self, answer: Callable, inputs: Inputs) -> Any:
         """What `answer` does with the inputs."""

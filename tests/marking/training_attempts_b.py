@@ -577,3 +577,55 @@ def a_share_for_each(nll, prompt, response, weight):
     num = weight * nll[prompt].sum() + (1 - weight) * nll[response].sum()
     den = weight * prompt.sum() + (1 - weight) * response.sum()
     return num / den
+
+
+# --- seen in a reader's pass through the notebook ------------------------------------------------
+
+
+@attempt("next_token_loss", "no-gradient")
+def a_new_tensor_of_the_number(logits, ids, real):
+    keep = real[:, :-1] & real[:, 1:]
+    loss = F.cross_entropy(logits[:, :-1][keep], ids[:, 1:][keep])
+    return torch.tensor(loss.item(), dtype=logits.dtype)
+
+
+@attempt("next_token_loss", "selected-too-late")
+def where_after_the_softmax(logits, ids, real):
+    keep = real[:, :-1] & real[:, 1:]
+    targets = torch.where(keep, ids[:, 1:], 0)
+    logp = F.log_softmax(logits[:, :-1], dim=-1).gather(-1, targets[..., None])[..., 0]
+    return -torch.where(keep, logp, 0.0).sum() / keep.sum()
+
+
+@attempt("next_token_loss", "selected-too-late")
+def clamps_the_ids(logits, ids, real):
+    V = logits.shape[-1]
+    ok = (real[:, :-1] & real[:, 1:]).flatten()
+    nll = F.cross_entropy(
+        logits[:, :-1].reshape(-1, V), ids[:, 1:].clamp(max=V - 1).flatten(), reduction="none"
+    )
+    return nll[ok].mean()
+
+
+@attempt("next_token_loss", "selected-too-late")
+def ignores_minus_one_hundred(logits, ids, real):
+    labels = ids[:, 1:].masked_fill(~(real[:, 1:] & real[:, :-1]), -100)
+    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
+
+
+@attempt("next_token_loss", "masked-by-multiplying", "padding-looked-up")
+def gathers_and_multiplies(logits, ids, real):
+    mask = real[:, :-1] & real[:, 1:]
+    logp = torch.log_softmax(logits[:, :-1], dim=-1)
+    picked = logp.gather(2, ids[:, 1:].unsqueeze(-1)).squeeze(-1)
+    return -(picked * mask).sum() / mask.sum()
+
+
+@attempt("next_token_loss", "mean-of-row-means", "no-gradient")
+def floats_of_each_row(logits, ids, real):
+    means = []
+    for z, y, r in zip(logits, ids, real, strict=True):
+        keep = r[:-1] & r[1:]
+        if keep.any():
+            means.append(float(F.cross_entropy(z[:-1][keep], y[1:][keep])))
+    return torch.tensor(sum(means) / len(means), dtype=logits.dtype)

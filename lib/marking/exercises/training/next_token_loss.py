@@ -1,9 +1,11 @@
 """training.next_token_loss: the mean surprise at the tokens that came, and at nothing else.
 
 `cross_entropy` is not forbidden. It is what everybody uses, and it answers neither question that
-the exercise asks: which position predicts which token, and which predictions count.
+the exercise asks: which position predicts which token, and which predictions count. With labels of
+−100 it also sends NaN back to logits that are NaN, as everything does that leaves out too late.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import torch
@@ -11,6 +13,7 @@ from torch.nn import functional as F
 
 from clearhead.training import next_token_loss
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.training._gradients import loss_and_gradient
 from marking.exercises.training._masked import lengths, mean_of_rows, real
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
@@ -90,6 +93,15 @@ def _by_cross_entropy(z, y, keep):
     return F.cross_entropy(z.transpose(1, 2), y.masked_fill(~keep, 0), reduction="none")
 
 
+def _clean(z, keep):
+    """Nothing is computed from logits that do not count, so nothing is sent back to them."""
+    return z.masked_fill(~keep[..., None], 0)
+
+
+def _as_they_are(z, keep):
+    return z
+
+
 def _over_all(nll, keep, before, after, real):
     return nll[keep].sum() / keep.sum()
 
@@ -101,6 +113,7 @@ def _loss(
     *,
     pair=_following,
     counts=lambda before, after, y: before & after,
+    read=_clean,
     score=_by_gather,
     mean=_over_all,
     finish=lambda loss: loss,
@@ -108,7 +121,7 @@ def _loss(
     """As it stands it is right."""
     z, y, before, after = pair(logits, ids, real)
     keep = counts(before, after, y)
-    return finish(mean(score(z, y, keep), keep, before, after, real))
+    return finish(mean(score(read(z, keep), y, keep), keep, before, after, real))
 
 
 def _counts(rule):
@@ -175,7 +188,10 @@ over_tokens = _mean(lambda nll, keep, before, after, real: nll[keep].sum() / rea
 over_sources = _mean(lambda nll, keep, before, after, real: nll[keep].sum() / before.sum())
 over_targets = _mean(lambda nll, keep, before, after, real: nll[keep].sum() / after.sum())
 over_rows = _mean(lambda nll, keep, *_: nll[keep].sum() / len(nll))
-by_multiplying = _mean(lambda nll, keep, *_: (nll * keep).sum() / keep.sum())
+by_multiplying = partial(
+    _loss, read=_as_they_are, mean=lambda nll, keep, *_: (nll * keep).sum() / keep.sum()
+)
+selected_too_late = partial(_loss, read=_as_they_are)
 for_each_token = _mean(lambda nll, keep, *_: nll[keep])
 for_each_place = _mean(lambda nll, keep, *_: nll.masked_fill(~keep, 0))
 for_each_row = _mean(lambda nll, keep, *_: nll.masked_fill(~keep, 0).sum(-1) / keep.sum(-1))
@@ -200,13 +216,18 @@ softmax_twice = _score(lambda z, y, keep: _by_gather(z.softmax(-1), y, keep))
 no_softmax = _score(lambda z, y, keep: -_chosen(z, y, keep))
 probability = _score(lambda z, y, keep: 1 - _chosen(z.softmax(-1), y, keep))
 minus_probability = _score(lambda z, y, keep: -_chosen(z.softmax(-1), y, keep))
-over_time = _score(lambda z, y, keep: -_chosen(z.log_softmax(1), y, keep))
+over_time = partial(
+    _loss, read=_as_they_are, score=lambda z, y, keep: -_chosen(z.log_softmax(1), y, keep)
+)
 over_all_time = partial(
     _loss,
     pair=lambda logits, *others: _following(logits.log_softmax(1), *others),
+    read=_as_they_are,
     score=lambda z, y, keep: -_chosen(z, y, keep),
 )
-over_batch = _score(lambda z, y, keep: -_chosen(z.log_softmax(0), y, keep))
+over_batch = partial(
+    _loss, read=_as_they_are, score=lambda z, y, keep: -_chosen(z.log_softmax(0), y, keep)
+)
 in_bits, in_bels = (
     _score(partial(lambda base, z, y, keep: _by_gather(z, y, keep) / base, torch.tensor(b).log()))
     for b in (2.0, 10.0)
@@ -216,38 +237,56 @@ wrong_guesses = _score(lambda z, y, keep: (z.argmax(-1) != y).to(z.dtype))
 sign_forgotten = _finish(lambda loss: -loss)
 as_perplexity = _finish(torch.exp)
 as_number = _finish(lambda loss: loss.item())
+no_gradient = _finish(lambda loss: loss.detach())
 
 
 def _looked_up(read):
-    """Ids in the padding are looked up before they are left out."""
-    return _score(lambda z, y, keep: read(z.log_softmax(-1), y))
+    """Ids in the padding are looked up before they are left out; the logits too, mostly."""
+    score = _score(lambda z, y, keep: read(z.log_softmax(-1), y))
+    return partial(score, read=_as_they_are), score
 
 
 def _grid(y):
     return torch.arange(y.shape[0])[:, None], torch.arange(y.shape[1])
 
 
-looked_up = _looked_up(lambda p, y: -p.gather(-1, y[..., None])[..., 0])
-looked_up_flat = _looked_up(
-    lambda p, y: -p.flatten(0, 1).gather(1, y.flatten()[:, None]).view(y.shape)
+looked_up = (
+    *_looked_up(lambda p, y: -p.gather(-1, y[..., None])[..., 0]),
+    *_looked_up(lambda p, y: -p.flatten(0, 1).gather(1, y.flatten()[:, None]).view(y.shape)),
+    *_looked_up(lambda p, y: F.cross_entropy(p.transpose(1, 2), y, reduction="none")),
+    *_looked_up(lambda p, y: -p[*_grid(y), y]),
+    *_looked_up(lambda p, y: -p.flatten(0, 1)[torch.arange(y.numel()), y.flatten()].view(y.shape)),
+    *_looked_up(lambda p, y: -(F.one_hot(y, p.shape[-1]) * p).sum(-1)),
 )
-looked_up_by_cross_entropy = _looked_up(
-    lambda p, y: F.cross_entropy(p.transpose(1, 2), y, reduction="none")
-)
-looked_up_by_index = _looked_up(lambda p, y: -p[*_grid(y), y])
-looked_up_by_flat_index = _looked_up(
-    lambda p, y: -p.flatten(0, 1)[torch.arange(y.numel()), y.flatten()].view(y.shape)
-)
-looked_up_by_one_hot = _looked_up(lambda p, y: -(F.one_hot(y, p.shape[-1]) * p).sum(-1))
+
+
+def _also_late(mistake):
+    """Whoever makes a mistake may also leave out the padding when its logits were computed with.
+
+    Not as a `functools.partial`: another pair for each would be tried.
+    """
+    if mistake.id == "padding-looked-up":
+        return mistake
+    codes = [code for code in (mistake.impl, *mistake.also) if "read" not in code.keywords]
+    late = [partial(code, read=_as_they_are) for code in codes]
+    plain = tuple(partial(lambda code, **inputs: code(**inputs), code) for code in late)
+    return replace(mistake, also=(*mistake.also, *plain))
 
 
 # --- other right answers -------------------------------------------------------------------------
 
 
-def minus_one_hundred(logits, ids, real):
-    """Labels that cross_entropy leaves out, as everybody has them."""
-    labels = ids[:, 1:].masked_fill(~(real[:, 1:] & real[:, :-1]), -100)
-    return F.cross_entropy(logits[:, :-1].flatten(0, 1), labels.flatten())
+def selected_first(logits, ids, real):
+    keep = real[:, 1:] & real[:, :-1]
+    return F.cross_entropy(logits[:, :-1][keep], ids[:, 1:][keep])
+
+
+def clean_first(logits, ids, real):
+    """What does not count is made harmless, and then left out by a label of −100."""
+    keep = real[:, 1:] & real[:, :-1]
+    labels = ids[:, 1:].masked_fill(~keep, -100)
+    z = torch.where(keep[..., None], logits[:, :-1], 0)
+    return F.cross_entropy(z.flatten(0, 1), labels.flatten())
 
 
 def row_by_row(logits, ids, real):
@@ -276,6 +315,223 @@ SHIFT = "training/01_next_token#which-position-predicts-which-token"
 LOSS = "training/01_next_token#what-does-the-loss-say"
 MEANS = "training/02_batches_that_mean_it#is-the-mean-of-means-the-mean"
 
+MISTAKES = (
+    Mistake(
+        "no-gradient",
+        no_gradient,
+        "the value is right, but it was taken out of the graph (.item(), torch.tensor, "
+        "float()): nothing can be trained with it.",
+        LOSS,
+    ),
+    Mistake(
+        "masked-by-multiplying",
+        by_multiplying,
+        "what does not count is multiplied by 0, and 0 times NaN is NaN; select the logits "
+        "that count before you compute anything from them.",
+        SHIFT,
+    ),
+    Mistake(
+        "not-shifted",
+        not_shifted,
+        "position t is scored on its own token, which it has seen; it predicts the token at "
+        "t + 1, so leave out the last logits and the first id.",
+        SHIFT,
+        also=(not_shifted_and_cut, not_shifted_and_cut_in_front),
+    ),
+    Mistake(
+        "shifted-twice",
+        shifted_twice,
+        "the tokens are moved by two places; position t predicts the token at t + 1. The ids "
+        "come unshifted, so one shift is needed and one is enough.",
+        SHIFT,
+        also=(shifted_twice_from_labels,),
+    ),
+    Mistake(
+        "shifted-backwards",
+        shifted_back,
+        "position t is scored on the token before it, at t − 1; it predicts the one after it. "
+        "Leave out the last logits and the first id, not the other way round.",
+        SHIFT,
+    ),
+    Mistake(
+        "wraps-around",
+        wrapped,
+        "roll moves the first token of a row to its end, so the last position is scored on "
+        "it; nothing follows the last token, so leave that position out.",
+        SHIFT,
+        also=(wrapped_logits,),
+    ),
+    Mistake(
+        "padding-looked-up",
+        looked_up[0],
+        "ids of the padding are looked up in the logits before they are left out, and an id "
+        "may lie beyond the vocabulary there; select what counts before you look anything up.",
+        SHIFT,
+        also=looked_up[1:],
+    ),
+    Mistake(
+        "selected-too-late",
+        selected_too_late,
+        "the loss is right and its gradient is NaN: logits of the padding went through the "
+        "softmax before they were left out (by torch.where, a label of −100, or a selection "
+        "afterwards), and on the way back 0 times NaN is NaN. Select the logits that count "
+        "before you compute anything from them.",
+        SHIFT,
+    ),
+    Mistake(
+        "padding-counted",
+        everything_counts[0],
+        "padding counts in the mean; a prediction counts where real is True at t and at t + 1.",
+        SHIFT,
+        also=(everything_counts[1], *either),
+    ),
+    Mistake(
+        "target-mask-alone",
+        target_alone[0],
+        "real is looked at for the predicted token alone; with padding at the left the first "
+        "real token is then predicted from padding. Position t must be real as well.",
+        SHIFT,
+        also=target_alone[1:],
+    ),
+    Mistake(
+        "source-mask-alone",
+        source_alone[0],
+        "real is looked at for the predicting position alone, so the last real token is scored "
+        "on the padding behind it; the token at t + 1 must be real as well.",
+        SHIFT,
+        also=source_alone[1:],
+    ),
+    Mistake(
+        "mask-inverted",
+        inverted[0],
+        "the padding is kept and the text left out; True in real means that it is a token.",
+        SHIFT,
+        also=(inverted[1], *both_padding),
+    ),
+    Mistake(
+        "pad-zero",
+        target_not_zero[0],
+        "tokens with id 0 are taken for padding; here 0 is a token like any other, and only "
+        "real says where the padding is.",
+        SHIFT,
+        also=(target_not_zero[1], *real_and_not_zero),
+    ),
+    Mistake(
+        "mean-of-row-means",
+        rows_first,
+        "each row is averaged first, then the rows; a token of a short row weighs more than "
+        "one of a long row. Add up all predictions and divide by their number.",
+        MEANS,
+        also=(rows_first_empty_zero, rows_first_empty_nan),
+    ),
+    Mistake(
+        "padding-in-the-divisor",
+        all_positions,
+        "padding is left out of the sum and yet counted in the divisor; divide by the number "
+        "of predictions that count.",
+        SHIFT,
+        also=(all_positions_and_the_last,),
+    ),
+    Mistake(
+        "tokens-in-the-divisor",
+        over_tokens,
+        "the sum is divided by the number of real tokens, not of predictions; a row of n "
+        "tokens makes n − 1.",
+        LOSS,
+        also=(over_sources, over_targets),
+    ),
+    Mistake(
+        "rows-in-the-divisor",
+        over_rows,
+        "the sum is divided by the number of rows; divide by the number of predictions that count.",
+        LOSS,
+    ),
+    Mistake(
+        "summed",
+        summed,
+        "the surprises are added up and not averaged; divide by the number of predictions that "
+        "count.",
+        LOSS,
+    ),
+    Mistake(
+        "not-averaged",
+        for_each_token,
+        "a loss for each token (or row) comes back; return one number, the mean over all "
+        "predictions that count.",
+        LOSS,
+        also=(for_each_place, for_each_row),
+    ),
+    Mistake(
+        "logarithm-of-softmax",
+        log_of_softmax,
+        "the probability is computed first and then its logarithm; one of e^−1500 is 0 in "
+        "floats, and its logarithm −∞. Use log_softmax, or logsumexp less the logit.",
+        LOSS,
+        also=(log_of_own_softmax, own_log_sum, *log_of_softmax_and_little),
+    ),
+    Mistake(
+        "softmax-twice",
+        softmax_twice,
+        "probabilities are given to a function that takes logits, so the softmax is applied "
+        "twice; give the logits as they are.",
+        LOSS,
+    ),
+    Mistake(
+        "no-softmax",
+        no_softmax,
+        "the logit of the token is taken for its logarithm of a probability; subtract the "
+        "logsumexp over the vocabulary.",
+        LOSS,
+    ),
+    Mistake(
+        "no-logarithm",
+        probability,
+        "the probability itself is averaged; the loss is the mean of −ln p.",
+        LOSS,
+        also=(minus_probability,),
+    ),
+    Mistake(
+        "softmax-over-time",
+        over_time,
+        "the softmax runs over the positions (or the rows); it belongs to the vocabulary, the "
+        "last axis.",
+        LOSS,
+        also=(over_all_time, over_batch),
+    ),
+    Mistake(
+        "in-bits",
+        in_bits,
+        "the logarithm has base 2 (or 10); the loss takes the natural one.",
+        LOSS,
+        also=(in_bels,),
+    ),
+    Mistake(
+        "wrong-guesses-counted",
+        wrong_guesses,
+        "the share of wrong guesses comes back; the loss is the mean of −ln p(token that "
+        "came), however likely another was.",
+        LOSS,
+    ),
+    Mistake(
+        "sign-forgotten",
+        sign_forgotten,
+        "the mean of ln p comes back, which is below zero; the loss is its negative.",
+        LOSS,
+    ),
+    Mistake(
+        "perplexity-returned",
+        as_perplexity,
+        "the exponential of the loss comes back, which is the perplexity; return the loss.",
+        LOSS,
+    ),
+    Mistake(
+        "a-number-returned",
+        as_number,
+        "a Python number comes back, and no gradient flows through one; return the scalar tensor.",
+        LOSS,
+    ),
+)
+
 NEXT_TOKEN_LOSS = Exercise(
     id="training.next_token_loss",
     title="The loss of the next token",
@@ -284,6 +540,8 @@ NEXT_TOKEN_LOSS = Exercise(
     difficulty=2,
     minutes=20,
     reference=next_token_loss,
+    through=loss_and_gradient,
+    cheap=True,
     tolerance=Tolerance(fp64=1e-6),  # a number of tokens may have become a float32 on the way
     cases={
         "one row": one_row,
@@ -296,216 +554,8 @@ NEXT_TOKEN_LOSS = Exercise(
         "a padding id beyond the vocabulary": beyond_the_vocabulary,
         "large logits": large_logits,
     },
-    mistakes=(
-        Mistake(
-            "not-shifted",
-            not_shifted,
-            "position t is scored on its own token, which it has seen; it predicts the token at "
-            "t + 1, so leave out the last logits and the first id.",
-            SHIFT,
-            also=(not_shifted_and_cut, not_shifted_and_cut_in_front),
-        ),
-        Mistake(
-            "shifted-twice",
-            shifted_twice,
-            "the tokens are moved by two places; position t predicts the token at t + 1. The ids "
-            "come unshifted, so one shift is needed and one is enough.",
-            SHIFT,
-            also=(shifted_twice_from_labels,),
-        ),
-        Mistake(
-            "shifted-backwards",
-            shifted_back,
-            "position t is scored on the token before it, at t − 1; it predicts the one after it. "
-            "Leave out the last logits and the first id, not the other way round.",
-            SHIFT,
-        ),
-        Mistake(
-            "wraps-around",
-            wrapped,
-            "roll moves the first token of a row to its end, so the last position is scored on "
-            "it; nothing follows the last token, so leave that position out.",
-            SHIFT,
-            also=(wrapped_logits,),
-        ),
-        Mistake(
-            "padding-counted",
-            everything_counts[0],
-            "padding counts in the mean; a prediction counts where real is True at t and at t + 1.",
-            LOSS,
-            also=(everything_counts[1], *either),
-        ),
-        Mistake(
-            "target-mask-alone",
-            target_alone[0],
-            "real is looked at for the predicted token alone; with padding at the left the first "
-            "real token is then predicted from padding. Position t must be real as well.",
-            LOSS,
-            also=target_alone[1:],
-        ),
-        Mistake(
-            "source-mask-alone",
-            source_alone[0],
-            "real is looked at for the predicting position alone, so the last real token is scored "
-            "on the padding behind it; the token at t + 1 must be real as well.",
-            LOSS,
-            also=source_alone[1:],
-        ),
-        Mistake(
-            "mask-inverted",
-            inverted[0],
-            "the padding is kept and the text left out; True in real means that it is a token.",
-            LOSS,
-            also=(inverted[1], *both_padding),
-        ),
-        Mistake(
-            "pad-zero",
-            target_not_zero[0],
-            "tokens with id 0 are taken for padding; here 0 is a token like any other, and only "
-            "real says where the padding is.",
-            LOSS,
-            also=(target_not_zero[1], *real_and_not_zero),
-        ),
-        Mistake(
-            "mean-of-row-means",
-            rows_first,
-            "each row is averaged first, then the rows; a token of a short row weighs more than "
-            "one of a long row. Add up all predictions and divide by their number.",
-            MEANS,
-            also=(rows_first_empty_zero, rows_first_empty_nan),
-        ),
-        Mistake(
-            "padding-in-the-divisor",
-            all_positions,
-            "padding is left out of the sum and yet counted in the divisor; divide by the number "
-            "of predictions that count.",
-            LOSS,
-            also=(all_positions_and_the_last,),
-        ),
-        Mistake(
-            "tokens-in-the-divisor",
-            over_tokens,
-            "the sum is divided by the number of real tokens, not of predictions; a row of n "
-            "tokens makes n − 1.",
-            LOSS,
-            also=(over_sources, over_targets),
-        ),
-        Mistake(
-            "rows-in-the-divisor",
-            over_rows,
-            "the sum is divided by the number of rows; divide by the number of predictions that "
-            "count.",
-            LOSS,
-        ),
-        Mistake(
-            "summed",
-            summed,
-            "the surprises are added up and not averaged; divide by the number of predictions that "
-            "count.",
-            LOSS,
-        ),
-        Mistake(
-            "not-averaged",
-            for_each_token,
-            "a loss for each token (or row) comes back; return one number, the mean over all "
-            "predictions that count.",
-            LOSS,
-            also=(for_each_place, for_each_row),
-        ),
-        Mistake(
-            "masked-by-multiplying",
-            by_multiplying,
-            "what does not count is multiplied by 0, and 0 times NaN is NaN; select what counts, "
-            "or use torch.where.",
-            LOSS,
-        ),
-        Mistake(
-            "padding-looked-up",
-            looked_up,
-            "ids of the padding are looked up in the logits before they are left out, and an id "
-            "may lie beyond the vocabulary there; select what counts first, or put a harmless id "
-            "in its place.",
-            LOSS,
-            also=(
-                looked_up_flat,
-                looked_up_by_cross_entropy,
-                looked_up_by_index,
-                looked_up_by_flat_index,
-                looked_up_by_one_hot,
-            ),
-        ),
-        Mistake(
-            "logarithm-of-softmax",
-            log_of_softmax,
-            "the probability is computed first and then its logarithm; one of e^−1500 is 0 in "
-            "floats, and its logarithm −∞. Use log_softmax, or logsumexp less the logit.",
-            LOSS,
-            also=(log_of_own_softmax, own_log_sum, *log_of_softmax_and_little),
-        ),
-        Mistake(
-            "softmax-twice",
-            softmax_twice,
-            "probabilities are given to a function that takes logits, so the softmax is applied "
-            "twice; give the logits as they are.",
-            LOSS,
-        ),
-        Mistake(
-            "no-softmax",
-            no_softmax,
-            "the logit of the token is taken for its logarithm of a probability; subtract the "
-            "logsumexp over the vocabulary.",
-            LOSS,
-        ),
-        Mistake(
-            "no-logarithm",
-            probability,
-            "the probability itself is averaged; the loss is the mean of −ln p.",
-            LOSS,
-            also=(minus_probability,),
-        ),
-        Mistake(
-            "softmax-over-time",
-            over_time,
-            "the softmax runs over the positions (or the rows); it belongs to the vocabulary, the "
-            "last axis.",
-            LOSS,
-            also=(over_all_time, over_batch),
-        ),
-        Mistake(
-            "in-bits",
-            in_bits,
-            "the logarithm has base 2 (or 10); the loss takes the natural one.",
-            LOSS,
-            also=(in_bels,),
-        ),
-        Mistake(
-            "wrong-guesses-counted",
-            wrong_guesses,
-            "the share of wrong guesses comes back; the loss is the mean of −ln p(token that "
-            "came), however likely another was.",
-            LOSS,
-        ),
-        Mistake(
-            "sign-forgotten",
-            sign_forgotten,
-            "the mean of ln p comes back, which is below zero; the loss is its negative.",
-            LOSS,
-        ),
-        Mistake(
-            "perplexity-returned",
-            as_perplexity,
-            "the exponential of the loss comes back, which is the perplexity; return the loss.",
-            LOSS,
-        ),
-        Mistake(
-            "a-number-returned",
-            as_number,
-            "a Python number comes back, and no gradient flows through one; return the scalar "
-            "tensor.",
-            LOSS,
-        ),
-    ),
-    alternatives=(minus_one_hundred, row_by_row, targets_moved_left),
+    mistakes=tuple(map(_also_late, MISTAKES)),
+    alternatives=(selected_first, clean_first, row_by_row, targets_moved_left),
     hints=(
         "Write down a row of four tokens and, beneath each, the token that its logits are about. "
         "How many predictions are there, and which logits are left over?",
