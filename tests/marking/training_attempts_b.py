@@ -629,3 +629,55 @@ def floats_of_each_row(logits, ids, real):
         if keep.any():
             means.append(float(F.cross_entropy(z[:-1][keep], y[1:][keep])))
     return torch.tensor(sum(means) / len(means), dtype=logits.dtype)
+
+
+@attempt("accumulated_loss", "no-gradient")
+def contributions_in_a_new_tensor(nll, counted, tokens_elsewhere, processes):
+    N = tokens_elsewhere + sum(int(c.sum()) for c in counted)
+    contributions = torch.tensor(
+        [processes * x[c].sum() / N for x, c in zip(nll, counted, strict=True)], dtype=nll[0].dtype
+    )
+    return contributions, contributions.sum()
+
+
+@attempt("accumulated_loss", "no-gradient")
+def items_on_the_way(nll, counted, tokens_elsewhere, processes):
+    N, parts = tokens_elsewhere + sum(c.sum().item() for c in counted), []
+    for x, c in zip(nll, counted, strict=True):
+        parts.append(x[c].sum().item() * processes / N)
+    return nll[0].new_tensor(parts), nll[0].new_tensor(sum(parts))
+
+
+@attempt("accumulated_loss", "no-gradient")
+def total_for_the_log(nll, counted, tokens_elsewhere, processes):
+    N = tokens_elsewhere + sum(int(c.sum()) for c in counted)
+    sums = torch.stack([x[c].sum() for x, c in zip(nll, counted, strict=True)])
+    contributions = sums * processes / N
+    return contributions, torch.tensor(contributions.sum().item(), dtype=sums.dtype)
+
+
+@attempt("accumulated_loss", "processes-ignored", "no-gradient")
+def numbers_without_processes(nll, counted, tokens_elsewhere, processes):
+    N = tokens_elsewhere + sum(int(c.sum()) for c in counted)
+    parts = torch.tensor([float(x[c].sum()) / N for x, c in zip(nll, counted, strict=True)])
+    return parts.to(nll[0].dtype), parts.sum().to(nll[0].dtype)
+
+
+@attempt("weighted_prompt_loss", "no-gradient")
+def sums_as_numbers(nll, prompt, response, weight):
+    above = nll[response].sum().item() + weight * nll[prompt].sum().item()
+    below = response.sum().item() + weight * prompt.sum().item()
+    return torch.tensor(above / below, dtype=nll.dtype)
+
+
+@attempt("weighted_prompt_loss", "no-gradient")
+def under_no_grad(nll, prompt, response, weight):
+    with torch.no_grad():
+        w = weight * prompt.to(nll.dtype) + response.to(nll.dtype)
+        return (w * nll.nan_to_num()).sum() / w.sum()
+
+
+@attempt("weighted_prompt_loss", "responses-in-the-divisor", "no-gradient")
+def floats_over_responses(nll, prompt, response, weight):
+    above = float(nll[response].sum()) + weight * float(nll[prompt].sum())
+    return torch.tensor(above / int(response.sum()), dtype=nll.dtype)

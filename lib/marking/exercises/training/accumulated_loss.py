@@ -9,6 +9,7 @@ import torch
 
 from clearhead.training import accumulated_loss
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.training._gradients import pieces_and_gradients
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
 
@@ -223,6 +224,9 @@ as_list = _finish(lambda parts, total: (list(parts), total))
 as_list_of_numbers = _finish(lambda parts, total: (parts.tolist(), total))
 as_lists_and_number = _finish(lambda parts, total: (parts.tolist(), total.item()))
 total_as_number = _finish(lambda parts, total: (parts, total.item()))
+no_gradient = _finish(lambda parts, total: (parts.detach(), total.detach()))
+parts_without_gradient = _finish(lambda parts, total: (parts.detach(), total))
+total_without_gradient = _finish(lambda parts, total: (parts, total.detach()))
 order_swapped = _finish(lambda parts, total: (total, parts))
 total_alone = _finish(lambda parts, total: total)
 parts_alone = _finish(lambda parts, total: parts)
@@ -274,11 +278,12 @@ ACCUMULATED_LOSS = Exercise(
     id="training.accumulated_loss",
     title="A batch in pieces, and its loss",
     returns="two tensors: contributions (n,), and their total, a scalar",
-    outputs=("contributions", "total"),
     points=4,
     difficulty=2,
     minutes=20,
     reference=accumulated_loss,
+    through=pieces_and_gradients,
+    cheap=True,
     tolerance=Tolerance(fp64=1e-6),  # a number of tokens may have become a float32 on the way
     cases={
         "one micro-batch": one_micro_batch,
@@ -292,6 +297,14 @@ ACCUMULATED_LOSS = Exercise(
         "no numbers in the padding": no_numbers_in_the_padding,
     },
     mistakes=(
+        Mistake(
+            "no-gradient",
+            no_gradient,
+            "the value is right, but it was taken out of the graph (.item(), torch.tensor, "
+            "float()): nothing can be trained with it.",
+            MEANS,
+            also=(parts_without_gradient, total_without_gradient),
+        ),
         Mistake(
             "mean-of-means",
             mean_of_means[0],

@@ -6,6 +6,7 @@ import torch
 
 from clearhead.training import weighted_prompt_loss
 from marking.exercise import Exercise, Mistake, Tolerance
+from marking.exercises.training._gradients import loss_and_gradient
 from marking.exercises.training._masked import lengths, mean_of_rows
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
@@ -227,6 +228,7 @@ by_multiplying = partial(_loss, read=lambda nll, prompt, response: nll)
 
 sign_turned = _finish(lambda loss: -loss)
 as_number = _finish(lambda loss: loss.item())
+no_gradient = _finish(lambda loss: loss.detach())
 as_perplexity = _finish(torch.exp)
 
 
@@ -268,6 +270,8 @@ WEIGHTED_PROMPT_LOSS = Exercise(
     difficulty=2,
     minutes=15,
     reference=weighted_prompt_loss,
+    through=loss_and_gradient,
+    cheap=True,
     tolerance=Tolerance(fp64=1e-6),  # a weight may have become a float32 on the way
     cases={
         "one row": one_row,
@@ -281,6 +285,13 @@ WEIGHTED_PROMPT_LOSS = Exercise(
         "no numbers in the padding": no_numbers_in_the_padding,
     },
     mistakes=(
+        Mistake(
+            "no-gradient",
+            no_gradient,
+            "the value is right, but it was taken out of the graph (.item(), torch.tensor, "
+            "float()): nothing can be trained with it.",
+            WEIGH,
+        ),
         Mistake(
             "two-means-added",
             means_added[0],
