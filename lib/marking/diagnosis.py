@@ -47,7 +47,7 @@ def name_mistakes(
     one that agrees on every case in float32, or up to two mistakes that each explain some, and
     together more than half, of what failed.
     """
-    failed = [i for i, outcome in enumerate(outcomes) if not outcome.ok]
+    failed = [i for i, outcome in enumerate(outcomes) if outcome.fault not in (None, "no-gradient")]
     if not failed or outcomes[failed[0]].fault in SELF_EXPLAINING:
         return (), False
 
@@ -62,7 +62,7 @@ def name_mistakes(
         return agrees(impl, i) or (values_tell and mine != "" and mine == theirs)
 
     failed.sort(key=lambda i: _elements(cases[i]))  # small ones first: most suspects differ there
-    passed = [i for i, outcome in enumerate(outcomes) if outcome.ok]
+    passed = [i for i in range(len(outcomes)) if i not in failed]
     suspects = list(_suspects(exercise))
     for mistakes, impl in suspects:  # stops at the first case that differs
         if all(nearly(impl, i) for i in failed + passed):
@@ -176,7 +176,7 @@ def _clearest(found: list[Example]) -> Example:
     Among these the situation declared first, as the plain ones are, unless another is less than
     half its size.
     """
-    first = [e for e in found if e.outcome.fault not in ("value", "nan")] or found
+    first = [e for e in found if e.outcome.fault not in ("value", "nan", "no-gradient")] or found
     least = min(_elements(e.case) for e in first)
     return next(e for e in first if _elements(e.case) <= 2 * least)
 

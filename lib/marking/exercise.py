@@ -54,7 +54,8 @@ class Exercise:
     inputs; shapes vary as well as values. `forbidden` names torch functions that would answer the
     exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
     (None: no limit). `returns` says in words what must come back; `outputs` names the parts of a
-    tuple. `gpu`: only a machine with a CUDA device can grade it.
+    tuple. `gpu`: only a machine with a CUDA device can grade it. `trains`: what comes back is to be
+    trained with, so a gradient must flow from it wherever one flows from the reference's.
 
     A function that changes an object, or takes one that does not travel (a module, a callable), is
     checked through another: `through(answer, **inputs)` builds the object from plain inputs, lets
@@ -80,8 +81,13 @@ class Exercise:
     largest: Callable[[Inputs], int] | None = None
     outputs: tuple[str, ...] = ()
     gpu: bool = False
+    trains: bool = False
     through: Callable | None = None
     cheap: bool = False
+
+    def given(self, inputs: Inputs) -> Inputs:
+        """A copy for an answer to work on; one that wants gradients where it is to be trained."""
+        return map_tensors(inputs, wanting, floats=True) if self.trains else copy_inputs(inputs)
 
     def call(self, answer: Callable, inputs: Inputs) -> Any:
         """What `answer` does with the inputs."""
@@ -102,7 +108,8 @@ class Case:
     """One situation, drawn: inputs in `dtype`, and what the reference answers.
 
     `expected` is computed in float64 from the same numbers; `like` is the reference's answer to
-    the inputs as they are, and fixes the type, shape and dtype that must come back.
+    the inputs as they are, and fixes the type, shape and dtype that must come back. `carries` says
+    of each tensor in it whether a gradient flows from it.
     """
 
     situation: str
@@ -110,6 +117,7 @@ class Case:
     inputs: Inputs
     expected: Any
     like: Any
+    carries: tuple[bool, ...] = ()
 
 
 def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
@@ -118,7 +126,9 @@ def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
     expected = like = _answer(exercise, map_tensors(inputs, torch.Tensor.double, floats=True))
     if draw.dtype != torch.float64:  # in float64 the two are one
         like = _answer(exercise, inputs)
-    return Case(situation, draw.dtype, inputs, expected, like)
+    carries = carried(like) if exercise.trains else ()
+    expected, like = (map_tensors(x, torch.Tensor.detach) for x in (expected, like))
+    return Case(situation, draw.dtype, inputs, expected, like, carries)
 
 
 def suite(exercise: Exercise, seed: int, dtype: torch.dtype) -> list[Case]:
@@ -142,12 +152,34 @@ def map_tensors(value: Any, change: Callable, *, floats: bool = False) -> Any:
         return {key: map_tensors(item, change, floats=floats) for key, item in value.items()}
     if type(value) in (list, tuple):
         return type(value)(map_tensors(item, change, floats=floats) for item in value)
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_tensors(item, change, floats=floats) for item in value))
     return value
+
+
+def wanting(x: torch.Tensor) -> torch.Tensor:
+    """A copy that wants a gradient and is no leaf, so that it may be changed in place."""
+    return x.clone().requires_grad_().clone()
+
+
+def carried(value: Any) -> tuple[bool, ...]:
+    """Of each tensor in a value, in order: does a gradient flow from it?"""
+    if isinstance(value, torch.Tensor):
+        return (value.requires_grad,)
+    items = value.values() if isinstance(value, dict) else value
+    if isinstance(value, dict | list | tuple):
+        return tuple(flag for item in items for flag in carried(item))
+    return ()
+
+
+def cut_off(carries: tuple[bool, ...], value_carries: tuple[bool, ...]) -> bool:
+    """Does no gradient flow where one should?"""
+    return any(wanted and not there for wanted, there in zip(carries, value_carries, strict=False))
 
 
 def _answer(exercise: Exercise, inputs: Inputs) -> Any:
     """The reference's answer, a tuple with its parts named so that a report can say which."""
-    value = exercise.call(exercise.reference, copy_inputs(inputs))
+    value = exercise.call(exercise.reference, exercise.given(inputs))
     return _tuple_of(exercise.outputs)(*value) if exercise.outputs else value
 
 

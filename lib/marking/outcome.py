@@ -7,7 +7,7 @@ import re
 import sysconfig
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from marking.compare import FLOATS, close, compare, too_large
-from marking.exercise import Case, Exercise, copy_inputs
+from marking.exercise import Case, Exercise, carried, cut_off
 from marking.limits import (
     Forbidden,
     OutOfTime,
@@ -26,13 +26,19 @@ from marking.limits import (
     undisturbed,
 )
 
+NO_GRADIENT = (
+    "The value is right, but no gradient flows from it, so that nothing can be trained with it: "
+    "item(), tolist(), torch.tensor(…), detach() and torch.no_grad() cut it off. Compute with the "
+    "tensors themselves."
+)
+
 
 @dataclass(frozen=True)
 class Outcome:
     """The answer to one case, or the fault that stood in its way.
 
     `fault` is None, or one of not-attempted, raised, timeout, forbidden, mutated, too-large, type,
-    shape, dtype, device, nan, value. `message` says it to the learner in a sentence.
+    no-gradient, shape, dtype, device, nan, value. `message` says it to the learner in a sentence.
     """
 
     value: Any = None
@@ -48,7 +54,7 @@ class Outcome:
 
 def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float) -> Outcome:
     """Run `answer` on a copy of the case's inputs and judge what comes back."""
-    inputs = copy_inputs(case.inputs)
+    inputs = exercise.given(case.inputs)
     printed = io.StringIO()
     calls = WatchCalls(exercise.forbidden) if exercise.forbidden else contextlib.nullcontext()
     sizes = contextlib.nullcontext()
@@ -87,7 +93,7 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
 def run_known(exercise: Exercise, impl: Callable, case: Case) -> Outcome:
     """What a mistake's code does. It is ours and ends, so it runs without a learner's safeguards,
     which take longer than the code itself."""
-    inputs = copy_inputs(case.inputs)
+    inputs = exercise.given(case.inputs)
     sizes = WatchSizes() if exercise.largest else contextlib.nullcontext()
     try:
         with sizes:
@@ -110,13 +116,17 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
             f"It built a tensor of {sizes.largest:,} elements; here no tensor may hold more than "
             f"{exercise.largest(case.inputs):,}. Work block by block."
         )
-    return compare(value, case.expected, case.like, exercise.tolerance[case.dtype], "")
+    fault, text = compare(value, case.expected, case.like, exercise.tolerance[case.dtype], "")
+    if fault is None and cut_off(case.carries, carried(value)):
+        return "no-gradient", NO_GRADIENT
+    return fault, text
 
 
 def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     """Did two functions do the same thing? Values within tolerance, or the same fault."""
     if a.fault == "raised" or b.fault == "raised":
         return a.fault == b.fault and _general(a.error) == _general(b.error)
+    a, b = (replace(x, fault=None) if x.fault == "no-gradient" else x for x in (a, b))
     if {a.fault, b.fault} & {"timeout", "forbidden", "not-attempted"}:
         return a.fault == b.fault
     if a.fault == b.fault == "dtype":  # 0 and 1 as integers or as floats: the same mistake

@@ -12,6 +12,7 @@ from marking.reading import place
 from marking.show import as_different_texts, as_grid, as_text, grid_html, grid_text
 
 # Faults whose sentence says everything; an example would only distract.
+RIGHT_VALUE = ("mutated", "no-gradient")  # what came back may well be right
 NO_EXAMPLE = ("not-attempted", "forbidden", "timeout")
 
 
@@ -88,7 +89,7 @@ class Report:
             return []
         case, outcome = self.example.case, self.example.outcome
         rows = [(name, as_text(value, 4)) for name, value in case.inputs.items()]
-        if outcome.fault == "mutated":  # what came back may well be right
+        if outcome.fault in RIGHT_VALUE:
             return [*rows, ("so", outcome.message)]
         expected, yours = _with_names(case.expected, case.like), outcome.value
         if yours is None:
@@ -145,7 +146,7 @@ class Report:
     def _mask_rows(self) -> list[str]:
         if self.example.case.like is None or self.example.outcome.value is None:
             return []
-        if self.example.outcome.fault == "mutated":
+        if self.example.outcome.fault in RIGHT_VALUE:
             return []
         like = self.example.case.like
         if not (isinstance(like, torch.Tensor) and like.dtype == torch.bool):
@@ -189,7 +190,7 @@ class Report:
         return _frame("#d55e00", parts)
 
     def _pictures(self) -> str:
-        if self.example.outcome.fault == "mutated":
+        if self.example.outcome.fault in RIGHT_VALUE:
             return ""
         like, value = self.example.case.expected, self.example.outcome.value
         wanted, mine = as_grid(like), as_grid(value)

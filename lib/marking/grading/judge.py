@@ -16,13 +16,13 @@ from functools import cache
 
 from marking.compare import compare
 from marking.diagnosis import DTYPES
-from marking.exercise import Case, Exercise, suite
+from marking.exercise import Case, Exercise, cut_off, suite
 from marking.grading import earlier, forbidden, wire
 from marking.grading.ready import ready
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 from marking.grading.seed import STATUSES, VERSION, seed_for
 from marking.grading.verdict import Result, after_another, printable, verdict
-from marking.outcome import Outcome
+from marking.outcome import NO_GRADIENT, Outcome
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
 
@@ -140,6 +140,8 @@ def _ask_one(connection, exercise, case: Case, seconds: float) -> Outcome:
         tensors |= {f"{name}.{key}": tensor for key, tensor in found.items()}
         described[name] = _renamed(spec, name)
     question = {"id": nonce, "inputs": described}
+    if exercise.trains:
+        question["trains"] = True
     if exercise.largest:
         question["largest"] = exercise.largest(case.inputs)
     try:
@@ -177,6 +179,12 @@ def _judge_answer(exercise, case, answer: dict, found: dict) -> Outcome:
         return Outcome(value=value, fault="mutated", message="It changed its inputs in place.")
     tolerance = exercise.tolerance[case.dtype]
     fault, text = compare(value, case.expected, case.like, tolerance, "")
+    if fault is None and any(case.carries):
+        there = answer.get("carries")
+        there = there if isinstance(there, list) else []
+        there += [False] * (len(case.carries) - len(there))
+        if cut_off(case.carries, tuple(flag is True for flag in there)):
+            return Outcome(value=value, fault="no-gradient", message=NO_GRADIENT)
     return Outcome(value=value, fault=fault, message=text)
 
 

@@ -26,6 +26,7 @@ WRONG = {
     "value": "its numbers are wrong",
     "too-large": "it builds a tensor larger than the exercise allows",
     "too-long": "its answer is too large to read",
+    "no-gradient": "its value is right, but no gradient flows from it",
 }
 
 

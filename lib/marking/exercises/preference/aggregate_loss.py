@@ -276,6 +276,7 @@ AGGREGATE_LOSS = Exercise(
     difficulty=2,
     minutes=20,
     reference=aggregate_loss,
+    trains=True,
     cases={
         "answers of one length": answers_of_one_length,
         "by answers": by_answers,

@@ -197,6 +197,7 @@ BRADLEY_TERRY_LOSS = Exercise(
     difficulty=1,
     minutes=10,
     reference=bradley_terry_loss,
+    trains=True,
     cases={
         "a margin for each pair": a_margin_for_each,
         "no margin": no_margin,

@@ -241,6 +241,7 @@ IPO_LOSS = Exercise(
     difficulty=2,
     minutes=15,
     reference=ipo_loss,
+    trains=True,
     tolerance=Tolerance(fp64=1e-6),  # one over a number of tokens is a float32
     cases={
         "several pairs": several_pairs,

@@ -280,6 +280,7 @@ SEQUENCE_LOG_PROB = Exercise(
     difficulty=2,
     minutes=20,
     reference=sequence_log_prob,
+    trains=True,
     cases={
         "one row": one_row,
         "rows of one length": equal_rows,

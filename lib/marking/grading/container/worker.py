@@ -111,6 +111,7 @@ def serve(connection, job: dict, tensors: dict) -> None:
             return
         inputs = {k: wire.decode(d, tensors) for k, d in case["inputs"].items()}
         before = _copy(inputs)
+        inputs = _wanting(inputs) if case.get("trains") else inputs
         answer = {"id": case["id"], "fault": None, "value": ["none"], "mutated": None}
         found: dict[str, torch.Tensor] = {}
         try:
@@ -121,6 +122,7 @@ def serve(connection, job: dict, tensors: dict) -> None:
             if sizes and sizes.largest > case["largest"]:
                 answer |= {"fault": "too-large", "error": f"{sizes.largest:,} elements"}
             answer["value"], found = wire.encode(value)
+            answer["carries"] = _carried(value)
             answer["mutated"] = _mutated(before, inputs)
         except NotImplementedError as error:
             kind = "raised" if str(error) else "not-attempted"
@@ -148,6 +150,25 @@ def _copy(value):
     if isinstance(value, dict):
         return {key: _copy(item) for key, item in value.items()}
     return type(value)(map(_copy, value)) if type(value) in (list, tuple) else value
+
+
+def _wanting(value):
+    """The same value, its tensors of floats in no leaf and with a gradient."""
+    if isinstance(value, torch.Tensor):
+        return value.clone().requires_grad_().clone() if value.is_floating_point() else value
+    if isinstance(value, dict):
+        return {key: _wanting(item) for key, item in value.items()}
+    return type(value)(map(_wanting, value)) if type(value) in (list, tuple) else value
+
+
+def _carried(value) -> list[bool]:
+    """Of each tensor in a value, in order: does a gradient flow from it?"""
+    if isinstance(value, torch.Tensor):
+        return [value.requires_grad]
+    if isinstance(value, dict | list | tuple):
+        items = value.values() if isinstance(value, dict) else value
+        return [flag for item in items for flag in _carried(item)]
+    return []
 
 
 def _mutated(before: dict, after: dict) -> str | None:
