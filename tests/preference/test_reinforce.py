@@ -43,6 +43,7 @@ BOARD = Board(side=3, limit=5)  # cells 0 1 2 / 3 4 5 / 6 7 8, goals 9 to 17, EO
         ([4, 8, 7], True, False),  # past the goal
         ([0, 4, 8], True, False),  # stands still first
         ([4, 17], True, False),  # the goal's own id is no cell
+        ([3, 6, 9, 7, 8], True, False),  # through the row below the board
         ([], True, False),
     ],
 )
@@ -101,6 +102,16 @@ def test_the_same_seed_gives_the_same_run():
     assert not runs[0][1].equal(runs[2][1])
 
 
+def test_without_scaling_and_with_another_mean_the_run_is_another():
+    ends = []
+    for changes in ({}, {"scale": False}, {"how": "constant"}, {"minibatches": 1}):
+        model = policy(std=0.1)
+        reinforce(model, Echo(), replace(SMALL, **changes), steps=1)
+        ends.append(model.embedding.weight.detach())
+    for i, a in enumerate(ends):
+        assert not any(a.equal(b) for b in ends[:i])
+
+
 def test_the_first_update_goes_along_the_gradient_of_reinforce():
     """One minibatch, on the policy: no clip, whatever its bounds."""
     settings = replace(SMALL, minibatches=1)
@@ -120,8 +131,11 @@ def test_the_first_update_goes_along_the_gradient_of_reinforce():
 
 def off_policy_batch():
     """Answers of one policy, another one to update."""
-    chosen, rewards, _ = collect(policy(), Echo(), replace(SMALL, prompts=6), dice())
-    return policy(seed=1), chosen, group_advantages(rewards.flatten().double(), SMALL.group)
+    sampler = policy(std=0.1)
+    chosen, rewards, _ = collect(sampler, Echo(), replace(SMALL, prompts=24), dice())
+    advantages = group_advantages(rewards.flatten().double(), SMALL.group)
+    assert (advantages != 0).sum() > 8
+    return policy(seed=1, std=0.2), chosen, advantages
 
 
 def test_settings_choose_the_loss():
