@@ -38,7 +38,7 @@ def main(arguments: list[str]) -> int:
             notebooks += [path.with_suffix(".ipynb") for path in lessons()]
         arguments = ["tests", *(str(path.relative_to(ROOT)) for path in notebooks)]
         arguments += ["--nbval-lax", "--nbval-current-env"] if notebooks else []
-        arguments += ["-n", "2", "--dist", "loadfile"]
+        arguments += ["-n", "2", "--dist", "loadfile", "--durations", "20"]
     command = [sys.executable, "-m", "pytest", *arguments]
     one_each = {"OMP_NUM_THREADS": "1", **os.environ}  # processes that share cores wait for threads
     return subprocess.run(command, cwd=ROOT, env=one_each).returncode
