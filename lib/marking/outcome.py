@@ -108,8 +108,8 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
     for name, given in case.inputs.items():
         if not _unchanged(given, inputs[name]):
             return "mutated", (
-                f"It changed its input {name} in place: `+=` and methods that end in an underscore "
-                "write into it. Use `x = x + …`, or work on a copy."
+                f"It changed its input {name} in place: {_what_writes(given)} into it. "
+                f"{_what_does_not(given)}, or work on a copy."
             )
     if exercise.largest and sizes.largest > exercise.largest(case.inputs):
         return "too-large", (
@@ -122,6 +122,22 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
     return fault, text
 
 
+def _what_writes(given) -> str:
+    if isinstance(given, torch.Tensor):
+        return "`+=`, `x[…] = …` and methods that end in an underscore write"
+    if isinstance(given, dict):
+        return "`x[key] = …`, update, pop and `+=` on what it holds write"
+    return "`x[i] = …`, `+=`, append, insert, pop and sort (on what it holds, too) write"
+
+
+def _what_does_not(given) -> str:
+    if isinstance(given, torch.Tensor):
+        return "Use `x = x + …` or torch.where"
+    if isinstance(given, dict):
+        return "Make a new one, `{**x, key: …}`"
+    return "Make a new one, `[*x, …]` or `sorted(x)`"
+
+
 def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     """Did two functions do the same thing? Values within tolerance, or the same fault."""
     if a.fault == "raised" or b.fault == "raised":
@@ -129,6 +145,8 @@ def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     a, b = (replace(x, fault=None) if x.fault == "no-gradient" else x for x in (a, b))
     if {a.fault, b.fault} & {"timeout", "forbidden", "not-attempted"}:
         return a.fault == b.fault
+    if "mutated" in (a.fault, b.fault):  # what came back tells which mistake was made besides
+        return _same_value(a.value, b.value, tolerance)
     if a.fault == b.fault == "dtype":  # 0 and 1 as integers or as floats: the same mistake
         return _same_value(_as_double(a.value), _as_double(b.value), tolerance)
     return a.fault == b.fault and _same_value(a.value, b.value, tolerance)

@@ -1100,3 +1100,124 @@ def the_last_one_without_its_end(ids, header, end, pad):
             last -= row[last - 1] == end
             labels[b, first:last] = ids[b, first:last]
     return labels
+
+
+# --- seen in a reader's pass through the notebook ------------------------------------------------
+
+
+@attempt("bpe_encode", "nothing-merged")
+def forgets_to_keep_the_new_list(ids, merges):
+    for i, pair in enumerate(merges):
+        merge(ids, pair, 256 + i)
+    return ids
+
+
+@attempt("pack_documents", "last-row-padded")
+def fills_up_with_the_end_token(documents, length, eos):
+    ids, numbers, positions = [], [], []
+    for n, document in enumerate(documents):
+        for x in document + [eos]:
+            ids.append(x)
+            numbers.append(n)
+    while len(ids) % length:
+        ids.append(eos)
+        numbers.append(-1)
+    for i in range(len(ids)):
+        new = i % length == 0 or numbers[i] != numbers[i - 1]
+        positions.append(0 if new or numbers[i] < 0 else positions[-1] + 1)
+    return tuple(torch.tensor(x).view(-1, length) for x in (ids, numbers, positions))
+
+
+@attempt("pack_documents", "last-row-padded")
+def pads_each_part_with_zeros(documents, length, eos):
+    ids, numbers = [], []
+    for n, document in enumerate(documents):
+        ids += [*document, eos]
+        numbers += [n] * (len(document) + 1)
+    positions = []
+    for i in range(len(ids)):
+        start = i % length == 0 or numbers[i] != numbers[i - 1]
+        positions.append(0 if start else positions[i - 1] + 1)
+    pad = -len(ids) % length
+    return [
+        F.pad(torch.tensor(part), (0, pad)).reshape(-1, length)
+        for part in (ids, numbers, positions)
+    ]
+
+
+@attempt("sft_labels", "from-the-first-header-on")
+def all_after_its_own_first_header(ids, header, end, pad):
+    labels = torch.full_like(ids, -100)
+    h = len(header)
+    for b in range(ids.shape[0]):
+        for t in range(h, ids.shape[1] + 1):
+            if torch.equal(ids[b, t - h : t], header):
+                labels[b, t:] = ids[b, t:]
+                break
+    return labels
+
+
+@attempt("sft_labels", "from-the-first-header-on")
+def from_the_first_header_up_to_the_padding(ids, header, end, pad):
+    labels = torch.full_like(ids, -100)
+    for b, row in enumerate(ids.tolist()):
+        stop = len(row)
+        while stop and row[stop - 1] == pad:
+            stop -= 1
+        for t in range(len(header), stop):
+            if row[t - len(header) : t] == header.tolist():
+                labels[b, t:stop] = ids[b, t:stop]
+                break
+    return labels
+
+
+@attempt("sft_labels", "from-the-first-header-on")
+def first_header_and_no_padding(ids, header, end, pad):
+    labels = ids.clone()
+    for b in range(len(ids)):
+        windows = ids[b].unfold(0, len(header), 1)
+        found = (windows == header).all(-1).nonzero()
+        start = int(found[0]) + len(header) if len(found) else ids.shape[1]
+        labels[b, :start] = -100
+    labels[ids == pad] = -100
+    return labels
+
+
+@attempt("render_chat", "prompt-without-line-break")
+def prompt_line_and_insert(messages, default_system, add_generation_prompt):
+    if default_system and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": default_system})
+    text = ""
+    for m in messages:
+        text += f"<|im_start|>{m['role']}\n{m['content']}<|im_end|>\n"
+    return text + "<|im_start|>assistant" if add_generation_prompt else text
+
+
+@attempt("render_chat", "line-break-after-the-role-missing")
+def no_break_and_insert(messages, default_system, add_generation_prompt):
+    if default_system and messages[0]["role"] != "system":
+        messages.insert(0, {"role": "system", "content": default_system})
+    text = ""
+    for m in messages:
+        text += "<|im_start|>" + m["role"] + m["content"] + "<|im_end|>\n"
+    if add_generation_prompt:
+        text += "<|im_start|>assistant\n"
+    return text
+
+
+@attempt("render_chat", "last-line-break-missing", "default-always")
+def joined_by_breaks_and_always_a_system(messages, default_system, add_generation_prompt):
+    turns = [{"role": "system", "content": default_system}] + messages
+    out = [f"<|im_start|>{t['role']}\n{t['content']}<|im_end|>" for t in turns]
+    if add_generation_prompt:
+        out.append("<|im_start|>assistant\n")
+    return "\n".join(out)
+
+
+@attempt("render_chat", "last-line-break-missing", "default-always")
+def joined_and_system_if_given(messages, default_system, add_generation_prompt):
+    turns = [(m["role"], m["content"]) for m in messages]
+    if default_system:
+        turns = [("system", default_system)] + turns
+    text = "\n".join(f"<|im_start|>{r}\n{c}<|im_end|>" for r, c in turns)
+    return text + "\n<|im_start|>assistant\n" if add_generation_prompt else text

@@ -681,3 +681,12 @@ def under_no_grad(nll, prompt, response, weight):
 def floats_over_responses(nll, prompt, response, weight):
     above = float(nll[response].sum()) + weight * float(nll[prompt].sum())
     return torch.tensor(above / int(response.sum()), dtype=nll.dtype)
+
+
+@attempt("adamw_step", "state-alone")
+def returns_m_and_v(parameter, gradient, m, v, step, lr, beta1, beta2, eps, weight_decay):
+    m = m * beta1 + gradient * (1 - beta1)
+    v = v * beta2 + gradient * gradient * (1 - beta2)
+    parameter = parameter * (1 - lr * weight_decay)
+    parameter = parameter - lr * (m / (1 - beta1**step)) / (torch.sqrt(v / (1 - beta2**step)) + eps)
+    return m, v

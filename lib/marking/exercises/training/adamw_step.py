@@ -255,6 +255,7 @@ hats_kept = _finish(lambda p, m, v, hats: (p, *hats))
 v_before_m = _finish(lambda p, m, v, hats: (p, v, m))
 state_first = _finish(lambda p, m, v, hats: (m, v, p))
 parameter_alone = _finish(lambda p, m, v, hats: p)
+state_alone = _finish(lambda p, m, v, hats: (m, v))
 root_kept = _finish(lambda p, m, v, hats: (p, m, v.sqrt()))
 
 
@@ -578,6 +579,12 @@ ADAMW_STEP = Exercise(
             "parameter-alone",
             parameter_alone,
             "the parameter alone comes back; return m and v too, or the next step starts anew.",
+            STEP,
+        ),
+        Mistake(
+            "state-alone",
+            state_alone,
+            "m and v come back alone; return the new parameter in front of them.",
             STEP,
         ),
         Mistake(

@@ -142,6 +142,7 @@ most_frequent = _change(
     lambda known, order: Counter(known).most_common(1)[0][0],
 )
 one_merge_only = _change("rounds", 1)
+nothing_merged = _change("rounds", 0)
 other_ids = _change("new", lambda rank: 257 + rank, lambda rank: 255 + rank, lambda rank: 256)
 rank_for_id = _change("new", lambda rank: rank)
 first_merge_missed = _change(
@@ -398,6 +399,12 @@ BPE_ENCODE = Exercise(
             "one-merge-only",
             one_merge_only,
             "one merge is done and no other; go on until no pair that stands there is known.",
+        ),
+        _known(
+            "nothing-merged",
+            nothing_merged,
+            "the bytes come back as they are; join the neighbours that were learned, and return "
+            "the new list.",
         ),
         _known(
             "stops-at-an-absent-pair",

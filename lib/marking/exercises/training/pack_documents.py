@@ -1,7 +1,7 @@
 """training.pack_documents: documents laid end to end and cut into rows of one length."""
 
 from functools import partial
-from itertools import pairwise
+from itertools import pairwise, product
 
 import torch
 
@@ -173,13 +173,24 @@ def _number_from_ends(ribbon, eos, length):
     return found
 
 
-def _padded(token, number):
-    def whole(ribbon, eos, length):
-        filler = eos if token is None else token
-        of = ribbon[-1][1] if number is None else number
-        return ribbon + [(filler, of, 0)] * (-len(ribbon) % length)
+def _padded_rest(token, number, place):
+    """The last row is filled up with some token, the number of some document, some positions."""
 
-    return whole
+    def pack(documents, length, eos):
+        ids = [x for document in documents for x in (*document, eos)]
+        numbers = [i for i, document in enumerate(documents) for _ in (*document, eos)]
+        rows = [numbers[i : i + length] for i in range(0, len(numbers), length)]
+        positions = [_position(row, t, row) for row in rows for t in range(len(row))]
+        n, last, at = -len(ids) % length, numbers[-1], positions[-1] + 1
+        fill = (
+            [eos if token is None else token] * n,
+            [{"last": last, "next": last + 1}.get(number, number)] * n,
+            {"own": list(range(n)), "on": list(range(at, at + n))}.get(place, [place] * n),
+        )
+        parts = zip((ids, numbers, positions), fill, strict=True)
+        return tuple(torch.tensor(part + more).view(-1, length) for part, more in parts)
+
+    return pack
 
 
 def _position_but_padding(row, t, numbers):
@@ -262,15 +273,8 @@ empty_skipped = _change(
 numbers_of_the_row = _change("first", lambda numbers: numbers[0])
 numbers_from_one = _change("first", lambda numbers: -1)
 rest_padded = tuple(
-    partial(_packed, whole=_padded(token, number), position=position)
-    for token, number, position in (
-        (None, -1, _position_but_padding),
-        (0, -1, _position_but_padding),
-        (None, -1, _position),
-        (0, -1, _position),
-        (None, None, _position),
-        (0, None, _position),
-    )
+    _padded_rest(*fill)
+    for fill in product((None, 0, -1), (-1, "last", 0, "next"), (0, "own", "on", -1))
 )
 rest_kept = _change(
     "cut", lambda ribbon, length: [ribbon[i : i + length] for i in range(0, len(ribbon), length)]
@@ -358,7 +362,6 @@ def by_comparison(documents, length, eos):
 
 
 SHARE = "training/02_batches_that_mean_it#how-do-documents-share-a-row"
-SEE = "training/02_batches_that_mean_it#what-may-a-token-see"
 
 
 def _known(id, ways, says, read=SHARE):
@@ -411,14 +414,12 @@ PACK_DOCUMENTS = Exercise(
             end_to_the_next,
             "the end token is counted with the document that follows; it belongs to the one that "
             "it ends.",
-            SEE,
         ),
         _known(
             "documents-from-end-tokens",
             from_ends,
             "the numbers are counted from end tokens in the ids; a document may hold that token "
             "itself, as a conversation does at each turn's end. You know where each one begins.",
-            SEE,
         ),
         _known(
             "empty-document-skipped",
@@ -438,7 +439,8 @@ PACK_DOCUMENTS = Exercise(
         _known(
             "last-row-padded",
             rest_padded,
-            "what is left over is filled up to a row; here a last row that is not full is dropped.",
+            "what is left over is filled up to a row; here a last row that is not full is dropped, "
+            "and there is no padding.",
         ),
         _known(
             "rest-kept",
@@ -495,27 +497,23 @@ PACK_DOCUMENTS = Exercise(
             "positions-of-the-row",
             positions_of_the_row,
             "positions count through the row; they start again at 0 with each document in it.",
-            SEE,
         ),
         _known(
             "positions-go-on",
             positions_go_on,
             "a document that was cut goes on counting in the next row; what it can see there "
             "starts with the row, so count from 0 again.",
-            SEE,
         ),
         _known(
             "positions-of-the-ribbon",
             positions_of_the_ribbon,
             "positions count through all documents; they start again at 0 with each document, and "
             "with each row.",
-            SEE,
         ),
         _known(
             "positions-from-one",
             positions_from_one,
             "the first token has position 1; count from 0.",
-            SEE,
         ),
         _known(
             "not-in-rows",

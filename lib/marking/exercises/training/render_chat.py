@@ -239,7 +239,9 @@ def _left_open(last):
     return finish
 
 
-default_always = _change("placed", _if(lambda roles, default: default))
+default_always = _change(
+    "placed", _if(lambda roles, default: default), _if(lambda roles, default: True)
+)
 default_never = _change("placed", lambda turns, default: turns)
 empty_system = _change("placed", _if(lambda roles, default: roles[0] != "system"))
 any_system = _change("placed", _if(lambda roles, default: default and "system" not in roles))
@@ -336,6 +338,7 @@ last_break_missing = _change(
     lambda texts, prompt, turns: "\n".join(
         [*(text[:-1] for text in texts), *([prompt] * bool(prompt))]
     ),
+    lambda texts, prompt, turns: "\n".join(text[:-1] for text in texts) + prompt,
 )
 text_stripped = _change("finish", lambda texts, prompt, turns: ("".join(texts) + prompt).strip())
 left_open = _change("finish", _left_open(True), _left_open(False))
@@ -424,6 +427,17 @@ RENDER_CHAT = Exercise(
     },
     mistakes=(
         _known(
+            "last-line-break-missing",
+            last_break_missing,
+            "line breaks stand between the turns, and the last turn has none; one follows each.",
+        ),
+        _known(
+            "default-always",
+            default_always,
+            "the default system message is put first even if the conversation begins with one of "
+            "its own.",
+        ),
+        _known(
             "line-break-after-the-role-missing",
             no_break_after_role,
             "nothing stands between the role and the content; a line break does.",
@@ -450,9 +464,10 @@ RENDER_CHAT = Exercise(
             "two line breaks stand behind <|im_end|>; one follows each turn.",
         ),
         _known(
-            "last-line-break-missing",
-            last_break_missing,
-            "line breaks stand between the turns, and the last turn has none; one follows each.",
+            "prompt-without-line-break",
+            prompt_without_break,
+            "the generation prompt does not end with its line break, so the model would have to "
+            "write that first.",
         ),
         _known(
             "text-stripped",
@@ -498,12 +513,6 @@ RENDER_CHAT = Exercise(
             "content-quoted",
             quoted,
             "a content stands in quotation marks, as repr or json.dumps write it.",
-        ),
-        _known(
-            "default-always",
-            default_always,
-            "the default system message is put first even if the conversation begins with one of "
-            "its own.",
         ),
         _known(
             "default-never",
@@ -599,12 +608,6 @@ RENDER_CHAT = Exercise(
             whenever_user,
             "the generation prompt is added because the user spoke last; add_generation_prompt "
             "alone decides.",
-        ),
-        _known(
-            "prompt-without-line-break",
-            prompt_without_break,
-            "the generation prompt does not end with its line break, so the model would have to "
-            "write that first.",
         ),
         _known(
             "prompt-without-role",

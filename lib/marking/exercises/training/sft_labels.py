@@ -366,6 +366,46 @@ last_always_lost = _change("spans", _moved(0, -1))
 first_only = _change("chosen", lambda answers: answers[:1])
 last_only = _change("chosen", lambda answers: answers[-1:])
 from_first_on = _change("spans", _from_first_on)
+
+
+def _to_the_end(answers, row, header, end, real):
+    return [(answers[0].first, len(row))] if answers else []
+
+
+def _to_the_padding(answers, row, header, end, real):
+    return [(answers[0].first, real)] if answers else []
+
+
+def _or_all(answers, row, header, end, real):
+    """Where there is no header, nothing is left out."""
+    return [(answers[0].first if answers else 0, len(row))]
+
+
+def _without_right_pads(row, end, pad):
+    real = len(row)
+    while real and row[real - 1] == pad:
+        real -= 1
+    return real
+
+
+def to_the_first_pad(ids, header, end, pad):
+    """From the first header to the first token of padding behind it, wherever that stands."""
+    labels = torch.full_like(ids, IGNORED)
+    for b, row in enumerate(ids.tolist()):
+        for t in range(len(row)):
+            if _begins(row, header.tolist(), t):
+                stop = row.index(pad, t) if pad in row[t:] else len(row)
+                labels[b, t:stop] = ids[b, t:stop]
+                break
+    return labels
+
+
+from_first_on += (
+    *_change("spans", _to_the_end, _to_the_padding, _or_all),
+    *(partial(_labels, spans=spans, hide=_mask_pad) for spans in (_to_the_end, _or_all)),
+    partial(_labels, spans=_to_the_padding, real=_without_right_pads),
+    to_the_first_pad,
+)
 from_last_on = _change("spans", _from_last_on)
 every_turn = _change(
     "begins",
@@ -655,8 +695,8 @@ SFT_LABELS = Exercise(
         _known(
             "from-the-first-header-on",
             from_first_on,
-            "everything behind the first header is learned, later questions too; an answer ends "
-            "with its end token.",
+            "everything behind a row's first header is learned (up to the padding, perhaps), later "
+            "questions too; an answer ends with its end token.",
         ),
         _known(
             "from-the-last-header-on",
