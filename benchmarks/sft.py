@@ -5,9 +5,9 @@
 A small model learns to say from which part of Python's help an excerpt is, after a short
 pretraining on that help; SmolLM2-135M with LoRA learns to answer in a word. Either is tuned with
 several prompt weights and seeds, and measured on the way: the answers' loss on unseen
-conversations (what was learned) and the loss on held-out text (what was forgotten). Lesson
-training/03 makes some of these runs again. Writes benchmarks/results/sft-<device>.json; `--quick`
-writes nothing.
+conversations, whose excerpts stand nowhere in the training text (what was learned), and the loss on
+held-out text (what was forgotten). Lesson training/03 makes some of these runs again. Writes
+benchmarks/results/sft-<device>.json; `--quick` writes nothing.
 """
 
 import argparse
@@ -40,6 +40,7 @@ from clearhead.training.tune import tune, weighted_loss
 SMALL, MODEL = "0.1M parameters, pretrained here", "smollm2-135m"
 WEIGHTS = (0.0, 0.01, 0.1, 1.0)
 RATES = (5e-4, 4e-3)  # beside 2e-3, with the prompt masked
+LOOK = (0, 3, 6, 10, 15, 20, 30, 40, 60)  # steps after which the small model is measured
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 
 
@@ -50,7 +51,8 @@ def small_rows(quick: bool, device: str) -> list[dict]:
     end = tokenizer.bpe.special_ids[SPECIAL[0]]
 
     def packed(texts):
-        return make_rows(pack_documents([tokenizer.bpe.encode(t) for t in texts], 64, end)[0])
+        ids, documents, places = pack_documents([tokenizer.bpe.encode(t) for t in texts], 64, end)
+        return make_rows(ids, documents=documents, positions=places)
 
     config = Config(
         vocab_size=tokenizer.vocab_size, width=64, layers=2, heads=4, kv_heads=4, head_size=16,
@@ -58,7 +60,9 @@ def small_rows(quick: bool, device: str) -> list[dict]:
     )  # fmt: skip
     held_out = packed(data.held_out)
     ids, labels = (x.to(device) for x in encode_chats(tokenizer, data.chats, pad=end))
-    unseen = make_rows(*encode_chats(tokenizer, data.unseen, pad=end))
+    read = " ".join(" ".join(text.split()) for text in data.text)
+    new = [chat for chat in data.unseen if chat[0]["content"] not in read]
+    unseen = make_rows(*encode_chats(tokenizer, new, pad=end))
     rows = []
     for seed in range(1 if quick else 3):
         base = initialise(Decoder(config), seed=seed).to(device)
@@ -66,13 +70,12 @@ def small_rows(quick: bool, device: str) -> list[dict]:
             steps=20 if quick else 150, batch=16, peak=5e-3, warmup=10 if quick else 20, seed=seed
         )
         train(base, packed(data.text), recipe)
-        settings = [(weight, 2e-3) for weight in WEIGHTS]
-        settings += [(0.0, rate) for rate in RATES] if seed == 0 else []
+        settings = [(weight, 2e-3) for weight in WEIGHTS] + [(0.0, rate) for rate in RATES]
         for weight, rate in settings[: 2 if quick else None]:
             model, measured = copy.deepcopy(base), []
 
             def watch(done, model=model, measured=measured):
-                if done in (0, 15, 30, 60):
+                if done in LOOK:
                     learned = evaluate(model, unseen, batch=64).loss
                     text = evaluate(model, held_out, batch=64).loss
                     measured.append({"step": done, "unseen": learned, "text": text})

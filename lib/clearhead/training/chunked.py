@@ -1,10 +1,10 @@
 r"""The next-token loss without the logits: a few rows at a time, and their gradient at once.
 
 The logits of a batch are $n \times V$ numbers, the largest tensor of a training step by far: 8,192
-tokens and a vocabulary of 128,256 make 4.2 GB in fp32, and their gradient as much again. But once a
-row's logits are known, so is their gradient, for the loss comes right after them. With rows $h_i$
-of width $C$ (what the last norm gives), the vocabulary's matrix $W$, labels $y_i$, and $N$ tokens
-that share the mean:
+tokens and a vocabulary of 128,256 make 4.2 GB in fp32, and the backward pass of torch's
+cross-entropy holds three such tensors at once. But once a row's logits are known, so is their
+gradient, for the loss comes right after them. With rows $h_i$ of width $C$ (what the last norm
+gives), the vocabulary's matrix $W$, labels $y_i$, and $N$ tokens that share the mean:
 
 $$
 z_i = W h_i, \qquad
@@ -22,7 +22,8 @@ $$
 $$
 
 So `chunk` rows are taken at a time: their logits, (2) written over the logits, (3) added up; then
-the logits are forgotten. The work is the same three products, the memory that of `chunk` rows.
+the logits are forgotten. The work is the same three products, the memory that of `chunk` rows and
+of the result.
 Labels of −100 are left out before the first product: with answers alone to learn, most of the work
 is saved too.
 
