@@ -146,7 +146,7 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seeds, rounds, training = (2, 3, 60) if options.quick else (options.seeds, 32, 1500)
+    seeds, rounds, training = (1, 3, 60) if options.quick else (options.seeds, 32, 1500)
     runs = {arm: [] for arm in ARMS}
     started = []
     for seed in range(seeds):

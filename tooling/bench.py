@@ -9,7 +9,7 @@ import sys
 
 from tooling.settings import ROOT
 
-BY_NAME = {"grading", "lora_fine_tune", "lora_rank", "rl", "sft"}
+BY_NAME = {"diffusion", "grading", "lora_fine_tune", "lora_rank", "rl", "sft"}
 
 
 def main(names: list[str]) -> None:
