@@ -13,13 +13,30 @@ from marking.exercises.preference._alone import alone
 # A prompt is a letter: m has some right and some wrong answers, r right ones alone, w wrong ones.
 
 
-def _inputs(draw, letters, wanted, *, shaped=None):
-    """Rewards are 1 and −1; `shaped(q, i, right)` is added to them. The first m has one right
-    answer, the second one wrong answer, and so on in turn."""
-    G = draw.size(4, 6, small=3)
+def _in_turn(G, m, count):
+    """Of the mixed prompts the first has one right answer, the second one wrong answer, the third
+    as many of each as there can be, and so on in turn."""
+    return (1, G - 1, G // 2)[m % 3]
+
+
+def _nearly(G, m, count):
+    """One right answer and one wrong answer in turn."""
+    return (1, G - 1)[m % 2]
+
+
+def _half_at_last(G, m, count):
+    """The same, and the last prompt is half and half: the most mixed comes too late."""
+    return G // 2 if m == count - 1 else _nearly(G, m, count)
+
+
+def _inputs(draw, letters, wanted, *, shaped=None, right=_in_turn, G=None):
+    """Rewards are 1 and −1; `shaped(q, i, right)` is added to them. `right` says how many right
+    answers the mixed prompts have."""
+    G = G or draw.size(4, 6, small=4)
+    count = letters.count("m")
     rows, rewards = [], []
     for q, letter in enumerate(letters):
-        n = {"r": G, "w": 0, "m": (1, G - 1)[letters[:q].count("m") % 2]}[letter]
+        n = {"r": G, "w": 0, "m": right(G, letters[:q].count("m"), count)}[letter]
         first = draw.size(0, G - 1, small=0)
         row = [(i - first) % G < n for i in range(G)]
         rows.append(row)
@@ -37,7 +54,7 @@ def _some(draw, letter, low=1, high=2):
 
 
 def all_mixed(draw):
-    n = draw.size(2, 5, small=2)
+    n = draw.size(3, 5, small=3)
     return _inputs(draw, "m" * n, n)
 
 
@@ -53,13 +70,14 @@ def some_hopeless(draw):
 
 
 def more_than_wanted(draw):
-    """The first ones are taken."""
+    """The first ones are taken, though one that is left over is more mixed."""
     letters = "r" + _some(draw, "m") + _some(draw, "w") + "m" + _some(draw, "m", 2, 3)
-    return _inputs(draw, letters, letters.count("m") - draw.size(1, 2, small=1))
+    wanted = letters.count("m") - draw.size(1, 2, small=1)
+    return _inputs(draw, letters, wanted, right=_half_at_last)
 
 
 def fewer_than_wanted(draw):
-    letters = "w" + _some(draw, "m") + "r" + _some(draw, "w") + "m"
+    letters = "w" + _some(draw, "m", 2, 3) + "r" + _some(draw, "w") + "m"
     return _inputs(draw, letters, letters.count("m") + 1)
 
 
@@ -80,7 +98,7 @@ def _too_long(q, i, right):
 
 def shaped(draw):
     """A penalty on length makes the rewards differ where all answers are right, or all wrong."""
-    letters = "w" + _some(draw, "m") + "r" + _some(draw, "w") + "m"
+    letters = "w" + _some(draw, "m", 2, 3) + "r" + _some(draw, "w") + "m"
     return _inputs(draw, letters, letters.count("m"), shaped=_too_long)
 
 
@@ -91,9 +109,15 @@ def levelled(draw):
 
 
 def nearly_solved(draw):
-    """One answer is wrong, or one is right; hardly any prompt is half and half."""
+    """One answer is wrong, or one is right; no prompt is half and half."""
     letters = "m" + "r" + "m" + "w" + _some(draw, "m", 2, 4)
-    return _inputs(draw, letters, letters.count("m"))
+    return _inputs(draw, letters, letters.count("m"), right=_nearly)
+
+
+def large_groups(draw):
+    """One right answer of thirty is enough, and so is one wrong answer."""
+    letters = _some(draw, "r") + "mm" + _some(draw, "w") + "m"
+    return _inputs(draw, letters, 3, G=draw.size(24, 32, small=24))
 
 
 # --- mistakes: one change each to `_choose` ------------------------------------------------------
@@ -162,6 +186,10 @@ majority = _teaches(lambda c, r: _mixed(c, r) & (2 * c.sum(1) >= c.shape[1]))
 minority = _teaches(lambda c, r: _mixed(c, r) & (2 * c.sum(1) <= c.shape[1]))
 hard_ones_alone = _teaches(lambda c, r: c.sum(1) == 1)
 one_wrong_alone = alone(_teaches(lambda c, r: (~c).sum(1) == 1))
+nearly_all_alike = tuple(
+    alone(_teaches(partial(lambda e, c, r: (c.float().mean(1) - 0.5).abs() < 0.5 - e, e)))
+    for e in (0.05, 0.1, 0.2, 0.25)
+)
 by_answers = alone(_teaches(lambda c, r: (c.any(0) & ~c.all(0)).repeat(len(c))[: len(c)]))
 
 everything_taken = _take(lambda mixed, wanted: mixed.nonzero().flatten())
@@ -186,6 +214,42 @@ def _repeated(mixed, wanted):
     kept = mixed.nonzero().flatten()
     return kept.repeat(wanted)[:wanted] if len(kept) else kept
 
+
+def _most_mixed(order, correct, rewards, wanted, *, in_order=False):
+    kept = _mixed(correct, rewards).nonzero().flatten()
+    kept = kept[order(correct[kept])][:wanted]
+    kept = kept.sort().values if in_order else kept
+    return kept, rewards[kept], wanted - len(kept)
+
+
+def _from_the_half(correct):
+    return (2 * correct.sum(1) - correct.shape[1]).abs().argsort(stable=True)
+
+
+def _by_share(correct):
+    return (correct.float().mean(1) - 0.5).abs().argsort()
+
+
+def _by_variance(correct):
+    q = correct.float().mean(1)
+    return (q * (1 - q)).argsort(descending=True)
+
+
+def _by_variance_stable(correct):
+    q = correct.float().mean(1)
+    return (q * (1 - q)).argsort(descending=True, stable=True)
+
+
+def _by_spread(correct):
+    return correct.float().var(1).argsort(descending=True)
+
+
+most_mixed_first = alone(partial(_most_mixed, _from_the_half))
+most_mixed_elsewhere = tuple(
+    alone(partial(_most_mixed, order, in_order=in_order))
+    for order in (_from_the_half, _by_share, _by_variance, _by_variance_stable, _by_spread)
+    for in_order in (False, True)
+)
 
 whole_mask = alone(_take(_whole_mask))
 filled_up = _take(_filled_with_others)
@@ -272,6 +336,7 @@ DYNAMIC_SAMPLING = Exercise(
         "rewards with a penalty on length": shaped,
         "rewards that cancel out": levelled,
         "nearly solved, nearly hopeless": nearly_solved,
+        "large groups": large_groups,
     },
     mistakes=(
         Mistake(
@@ -312,7 +377,7 @@ DYNAMIC_SAMPLING = Exercise(
             "prompts are chosen by how many answers are right; one right and one wrong answer are "
             "enough.",
             NOTHING,
-            also=(minority, hard_ones_alone, one_wrong_alone),
+            also=(minority, hard_ones_alone, one_wrong_alone, *nearly_all_alike),
         ),
         Mistake(
             "wanted-ignored",
@@ -333,6 +398,14 @@ DYNAMIC_SAMPLING = Exercise(
             "the last ones are taken, or one too few; take the first `wanted`, in their order.",
             NOTHING,
             also=(one_too_few,),
+        ),
+        Mistake(
+            "most-mixed-first",
+            most_mixed_first,
+            "the prompts are sorted by how mixed their answers are; keep them in their order, and "
+            "take the first `wanted`.",
+            NOTHING,
+            also=most_mixed_elsewhere,
         ),
         Mistake(
             "filled-up",
