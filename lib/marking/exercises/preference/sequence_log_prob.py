@@ -9,6 +9,14 @@ from clearhead.preference import sequence_log_prob
 from marking.exercise import Exercise, Mistake
 from marking.exercises.preference._alone import alone
 
+
+def log_prob_or_zero(logits, ids, completion):
+    """The library's, which refuses a row without an answer; here such a row is 0."""
+    some = completion[:, 1:].any(1)
+    sums = sequence_log_prob(logits[some], ids[some], completion[some])
+    return sums.new_zeros(len(ids)).masked_scatter(some, sums)
+
+
 # --- situations: a mistake shows in one always or never ------------------------------------------
 
 
@@ -76,11 +84,24 @@ def no_prompt(draw):
     return _inputs(draw, ["a" * n + "." for n in draw.sizes(draw.size(2, 4), 3, 9)])
 
 
+def no_answer(draw):
+    """One row has a prompt alone, as when an answer was filtered out."""
+    rows = [row + "." for row in _rows(draw)]
+    where = draw.size(0, len(rows))
+    return _inputs(draw, [*rows[:where], "p" * draw.size(2, 6), *rows[where:]])
+
+
 def large_logits(draw):
-    """All lie near 2,000, and of each answer one token that comes 1,500 lower."""
-    inputs = _inputs(draw, [row + "." for row in _rows(draw)])
+    """Positions near 2,000 beside others near −2,000; of each answer one token comes 1,500 lower.
+
+    What the last token of an answer is predicted from lies on the other side than the rest of the
+    row, and the rows take turns: no maximum of more than one position helps.
+    """
+    inputs = _inputs(draw, [row + "a." for row in _rows(draw)])
     logits, ids, completion = inputs["logits"], inputs["ids"], inputs["completion"]
-    logits = exact_in_float32(logits) + 2000.0
+    last = completion & ~F.pad(completion[:, 1:], (0, 1))
+    low = F.pad(last[:, 1:], (0, 1)) ^ (torch.arange(len(ids)) % 2 == 1)[:, None]
+    logits = exact_in_float32(logits) + torch.where(low, -2000.0, 2000.0)[..., None].to(draw.dtype)
     first = completion & (completion.cumsum(1) == 1)
     came = F.one_hot(ids, logits.shape[-1]) * first[..., None]
     logits[:, :-1] -= 1500.0 * came[:, 1:].to(logits.dtype)
@@ -88,7 +109,7 @@ def large_logits(draw):
 
 
 def exact_in_float32(x):
-    """Multiples of 1/1024, so that they stay what they are when 2,000 is added."""
+    """Multiples of 1/1024, so that they stay what they are when 2,000 is added or taken off."""
     return x.mul(1024).round().div(1024)
 
 
@@ -211,6 +232,25 @@ log_of_softmax_and_little = tuple(
     _score(partial(lambda e, z, y: (_chosen(z.softmax(-1), y) + e).log(), e))
     for e in (1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12)
 )
+
+
+def _lowered(by, z, y):
+    z = z - by(z)
+    return _chosen(z, y) - z.exp().sum(-1).log()
+
+
+one_maximum = _score(partial(_lowered, torch.max))
+one_maximum_elsewhere = tuple(
+    alone(_score(partial(_lowered, by)))
+    for by in (
+        lambda z: z.amax((1, 2), keepdim=True),
+        lambda z: z.amax((0, 2), keepdim=True),
+        lambda z: z.amax((0, 1), keepdim=True),
+        lambda z: z.amax(1, keepdim=True),
+        lambda z: z.amax(0, keepdim=True),
+        lambda z: 2000.0,
+    )
+)
 no_softmax = _score(_chosen)
 softmax_twice = _score(lambda z, y: _by_log_softmax(z.softmax(-1), y))
 probability = _score(lambda z, y: _chosen(z.softmax(-1), y))
@@ -279,7 +319,7 @@ SEQUENCE_LOG_PROB = Exercise(
     points=4,
     difficulty=2,
     minutes=20,
-    reference=sequence_log_prob,
+    reference=log_prob_or_zero,
     trains=True,
     cases={
         "one row": one_row,
@@ -289,6 +329,7 @@ SEQUENCE_LOG_PROB = Exercise(
         "several turns": several_turns,
         "an answer of one token": one_token,
         "no prompt": no_prompt,
+        "a row without an answer": no_answer,
         "large logits": large_logits,
     },
     mistakes=(
@@ -344,6 +385,15 @@ SEQUENCE_LOG_PROB = Exercise(
                 *map(alone, (log_of_own_softmax, own_log_sum)),
                 *map(alone, log_of_softmax_and_little),
             ),
+        ),
+        Mistake(
+            "one-maximum-for-all",
+            one_maximum,
+            "one maximum, of the batch or of a row, is subtracted from all positions; where the "
+            "logits lie far below it every exponential is 0. Each position needs its own, which "
+            "log_softmax and logsumexp take.",
+            ANSWERS,
+            also=one_maximum_elsewhere,
         ),
         Mistake(
             "no-softmax",
