@@ -48,6 +48,8 @@ def _ranges(low, high):
         "below": (1 - more - 0.45, 1 - more - 0.1),
         "rim above": (1 + less + 0.3 * (more - less), 1 + less + 0.7 * (more - less)),
         "rim below": (1 - less - 0.7 * (more - less), 1 - less - 0.3 * (more - less)),
+        "far above": (12.0, 20.0),
+        "far below": (0.03, 0.08),
     }
 
 
@@ -119,6 +121,12 @@ def nothing_gained(draw):
     """All answers were alike: the advantages are 0."""
     inputs = _inputs(draw, EVERYWHERE)
     return inputs | {"advantages": torch.zeros_like(inputs["advantages"])}
+
+
+def far_from_one(draw):
+    """Ratios that other recipes bound once more: nothing but the clip bounds them here."""
+    far = [(where, sign) for where in ("far above", "far below") for sign in (-1, 1)]
+    return _inputs(draw, far, shape=(2, draw.size(4, 6, small=4)))
 
 
 def all_learn(draw):
@@ -196,6 +204,16 @@ one_over = alone(_clip(lambda r, low, high: r.clamp(1 / (1 + high), 1 + high)))
 clip_detached = alone(_clip(lambda r, low, high: r.detach().clamp(1 - low, 1 + high)))
 added = alone(_clip(lambda r, low, high: r.clamp(1 - low, 1 + low + high)))
 
+
+def _dual(c, r, clipped, A):
+    """For A < 0 the objective is not to fall below c·A."""
+    least = torch.minimum(r * A, clipped * A)
+    return torch.where(A < 0, torch.maximum(least, c * A), least)
+
+
+dual_clip = _join(partial(_dual, 3.0))
+dual_clip_elsewhere = tuple(alone(_join(partial(_dual, c))) for c in (2.0, 2.5, 4.0, 5.0, 10.0))
+
 upside_down = _ratio(lambda new, old: torch.exp(old - new))
 always_one = _ratio(lambda new, old: torch.exp(new - new.detach()))
 exp_forgotten = _ratio(lambda new, old: new - old)
@@ -206,6 +224,19 @@ of_the_answer = _ratio(lambda new, old: (new - old).mean(-1, keepdim=True).exp()
 of_the_answers_sum = alone(
     _ratio(lambda new, old: (new - old).sum(-1, keepdim=True).exp().expand_as(new))
 )
+
+
+def _capped(bound, new, old):
+    return torch.exp(new - old).clamp(max=bound)
+
+
+def _log_capped(bound, new, old):
+    return torch.exp((new - old).clamp(-bound, bound))
+
+
+cut_above = tuple(alone(_ratio(partial(_capped, c))) for c in (2.0, 3.0, 4.0, 5.0, 10.0))
+ratio_capped = _ratio(partial(_log_capped, 1.5))
+ratio_capped_elsewhere = tuple(alone(_ratio(partial(_log_capped, b))) for b in (1.0, 2.0, 2.302585))
 no_gradient = _ratio(lambda new, old: torch.exp(new - old).detach())
 
 averaged = _finish(lambda loss: loss.mean())
@@ -268,6 +299,7 @@ CLIPPED_SURROGATE = Exercise(
         "above the lower width, below the higher": between_the_bounds,
         "wider below than above": wider_below,
         "all of these in one batch": mixed,
+        "ratios far from 1": far_from_one,
         "advantages of 0": nothing_gained,
         "old and advantages are trained too": all_learn,
     },
@@ -335,6 +367,23 @@ CLIPPED_SURROGATE = Exercise(
             not_clipped,
             "nothing is clipped; the first of the two terms is there alone.",
             CLIP,
+        ),
+        Mistake(
+            "dual-clip",
+            dual_clip,
+            "a second bound, c·A, stands where the advantage is negative, as in dual-clip PPO (or "
+            "the ratio is cut off above, which comes to the same); here such a ratio has one bound "
+            "alone, 1 − low.",
+            CLIP,
+            also=(*dual_clip_elsewhere, *cut_above),
+        ),
+        Mistake(
+            "ratio-capped",
+            ratio_capped,
+            "the logarithm of the ratio is bounded before the two terms are made; the first of "
+            "them has the ratio as it is, however large or small.",
+            CLIP,
+            also=ratio_capped_elsewhere,
         ),
         Mistake(
             "ratio-upside-down",
