@@ -17,7 +17,7 @@ import torch
 from marking.draw import Draw
 from marking.exercise import Case, Exercise, Mistake, draw_case
 from marking.limits import undisturbed
-from marking.outcome import Outcome, run_case, run_known, same
+from marking.outcome import GRADIENT, Outcome, run_case, run_known, same
 
 DTYPES = (torch.float64, torch.float32)
 PAIRS = 800  # tried at most: an answer that no mistake explains is told so within a second or so
@@ -47,7 +47,7 @@ def name_mistakes(
     one that agrees on every case in float32, or up to two mistakes that each explain some, and
     together more than half, of what failed.
     """
-    failed = [i for i, outcome in enumerate(outcomes) if outcome.fault not in (None, "no-gradient")]
+    failed = [i for i, outcome in enumerate(outcomes) if outcome.fault not in (None, *GRADIENT)]
     if not failed or outcomes[failed[0]].fault in SELF_EXPLAINING:
         return (), False
 
@@ -176,7 +176,7 @@ def _clearest(found: list[Example]) -> Example:
     Among these the situation declared first, as the plain ones are, unless another is less than
     half its size.
     """
-    first = [e for e in found if e.outcome.fault not in ("value", "nan", "no-gradient")] or found
+    first = [e for e in found if e.outcome.fault not in ("value", "nan", *GRADIENT)] or found
     least = min(_elements(e.case) for e in first)
     return next(e for e in first if _elements(e.case) <= 2 * least)
 

@@ -54,8 +54,8 @@ class Exercise:
     inputs; shapes vary as well as values. `forbidden` names torch functions that would answer the
     exercise. `largest` gives, for some inputs, how many elements any intermediate tensor may hold
     (None: no limit). `returns` says in words what must come back; `outputs` names the parts of a
-    tuple. `gpu`: only a machine with a CUDA device can grade it. `trains`: what comes back is to be
-    trained with, so a gradient must flow from it wherever one flows from the reference's.
+    tuple. `gpu`: only a machine with a CUDA device can grade it. `trains` names the inputs that
+    what comes back is to train: its gradient with respect to each must be the reference's.
 
     A function that changes an object, or takes one that does not travel (a module, a callable), is
     checked through another: `through(answer, **inputs)` builds the object from plain inputs, lets
@@ -81,13 +81,18 @@ class Exercise:
     largest: Callable[[Inputs], int] | None = None
     outputs: tuple[str, ...] = ()
     gpu: bool = False
-    trains: bool = False
+    trains: tuple[str, ...] = ()
     through: Callable | None = None
     cheap: bool = False
 
     def given(self, inputs: Inputs) -> Inputs:
         """A copy for an answer to work on; one that wants gradients where it is to be trained."""
-        return map_tensors(inputs, wanting, floats=True) if self.trains else copy_inputs(inputs)
+        copy = copy_inputs(inputs)
+        return {**copy, **{name: wanting(copy[name]) for name in self.trains}}
+
+    def gradients(self, value: Any, inputs: Inputs) -> dict[str, torch.Tensor] | None:
+        """Of the sum of all that came back, by the name of the input; None where none flows."""
+        return gradients(value, {name: inputs[name] for name in self.trains})
 
     def call(self, answer: Callable, inputs: Inputs) -> Any:
         """What `answer` does with the inputs."""
@@ -108,8 +113,8 @@ class Case:
     """One situation, drawn: inputs in `dtype`, and what the reference answers.
 
     `expected` is computed in float64 from the same numbers; `like` is the reference's answer to
-    the inputs as they are, and fixes the type, shape and dtype that must come back. `carries` says
-    of each tensor in it whether a gradient flows from it.
+    the inputs as they are, and fixes the type, shape and dtype that must come back. `gradients`
+    are those of the sum of `expected`, by the name of the input that is to be trained.
     """
 
     situation: str
@@ -117,18 +122,19 @@ class Case:
     inputs: Inputs
     expected: Any
     like: Any
-    carries: tuple[bool, ...] = ()
+    gradients: dict[str, torch.Tensor] | None = None
 
 
 def draw_case(exercise: Exercise, situation: str, draw: Draw) -> Case:
     """Draw one case of a situation and answer it with the reference."""
     inputs = exercise.cases[situation](draw)
-    expected = like = _answer(exercise, map_tensors(inputs, torch.Tensor.double, floats=True))
+    precise = exercise.given(map_tensors(inputs, torch.Tensor.double, floats=True))
+    expected = like = _answer(exercise, precise)
+    gradients = exercise.gradients(expected, precise) if exercise.trains else None
     if draw.dtype != torch.float64:  # in float64 the two are one
-        like = _answer(exercise, inputs)
-    carries = carried(like) if exercise.trains else ()
+        like = _answer(exercise, exercise.given(inputs))
     expected, like = (map_tensors(x, torch.Tensor.detach) for x in (expected, like))
-    return Case(situation, draw.dtype, inputs, expected, like, carries)
+    return Case(situation, draw.dtype, inputs, expected, like, gradients)
 
 
 def suite(exercise: Exercise, seed: int, dtype: torch.dtype) -> list[Case]:
@@ -162,24 +168,30 @@ def wanting(x: torch.Tensor) -> torch.Tensor:
     return x.clone().requires_grad_().clone()
 
 
-def carried(value: Any) -> tuple[bool, ...]:
-    """Of each tensor in a value, in order: does a gradient flow from it?"""
+def gradients(value: Any, inputs: Inputs) -> dict[str, torch.Tensor] | None:
+    """Of the sum of all tensors of floats in a value with respect to these inputs; zeros where an
+    input has no part in it, and None where no gradient flows at all."""
+    parts = [x.sum() for x in tensors_in(value) if x.requires_grad]
+    if not parts:
+        return None
+    found = torch.autograd.grad(sum(parts), list(inputs.values()), allow_unused=True)
+    pairs = zip(inputs.items(), found, strict=True)
+    return {name: torch.zeros_like(x) if g is None else g.detach() for (name, x), g in pairs}
+
+
+def tensors_in(value: Any) -> list[torch.Tensor]:
+    """Every tensor in a value, in order."""
     if isinstance(value, torch.Tensor):
-        return (value.requires_grad,)
+        return [value]
     items = value.values() if isinstance(value, dict) else value
     if isinstance(value, dict | list | tuple):
-        return tuple(flag for item in items for flag in carried(item))
-    return ()
-
-
-def cut_off(carries: tuple[bool, ...], value_carries: tuple[bool, ...]) -> bool:
-    """Does no gradient flow where one should?"""
-    return any(wanted and not there for wanted, there in zip(carries, value_carries, strict=False))
+        return [x for item in items for x in tensors_in(item)]
+    return []
 
 
 def _answer(exercise: Exercise, inputs: Inputs) -> Any:
     """The reference's answer, a tuple with its parts named so that a report can say which."""
-    value = exercise.call(exercise.reference, exercise.given(inputs))
+    value = exercise.call(exercise.reference, inputs)
     return _tuple_of(exercise.outputs)(*value) if exercise.outputs else value
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from marking.compare import FLOATS, close, compare, too_large
-from marking.exercise import Case, Exercise, carried, cut_off
+from marking.exercise import Case, Exercise
 from marking.limits import (
     Forbidden,
     OutOfTime,
@@ -26,10 +26,17 @@ from marking.limits import (
     undisturbed,
 )
 
+GRADIENT = ("no-gradient", "gradient")  # the value is right
 NO_GRADIENT = (
     "The value is right, but no gradient flows from it, so that nothing can be trained with it: "
     "item(), tolist(), torch.tensor(…), detach() and torch.no_grad() cut it off. Compute with the "
     "tensors themselves."
+)
+
+
+WRONG_GRADIENT = (
+    "The value is right, but {} detach() and torch.no_grad() leave a part out; torch.where and "
+    "clamp(…) let NaN or 0 through from the side that was not chosen."
 )
 
 
@@ -38,7 +45,8 @@ class Outcome:
     """The answer to one case, or the fault that stood in its way.
 
     `fault` is None, or one of not-attempted, raised, timeout, forbidden, mutated, too-large, type,
-    no-gradient, shape, dtype, device, nan, value. `message` says it to the learner in a sentence.
+    shape, dtype, device, nan, value, no-gradient, gradient. `message` says it to the learner in a
+    sentence.
     """
 
     value: Any = None
@@ -65,6 +73,7 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
         with undisturbed(), contextlib.redirect_stdout(printed), time_limit(seconds):
             with calls, sizes:
                 value = exercise.call(answer, inputs)
+            gradients = exercise.gradients(value, inputs) if exercise.trains else None
     except OutOfTime:
         text = f"No answer after {seconds:g} s: is there a loop that never ends?"
         return Outcome(fault="timeout", message=text, printed=printed.getvalue())
@@ -86,7 +95,7 @@ def run_case(exercise: Exercise, answer: Callable, case: Case, *, seconds: float
             printed=printed.getvalue(),
             error=_named(error),
         )
-    fault, text = _judge(exercise, case, inputs, value, sizes)
+    fault, text = _judge(exercise, case, inputs, value, gradients, sizes)
     return Outcome(value=value, fault=fault, message=text, printed=printed.getvalue())
 
 
@@ -98,13 +107,14 @@ def run_known(exercise: Exercise, impl: Callable, case: Case) -> Outcome:
     try:
         with sizes:
             value = exercise.call(impl, inputs)
+        gradients = exercise.gradients(value, inputs) if exercise.trains else None
     except Exception as error:
         return Outcome(fault="raised", error=_named(error))
-    fault, text = _judge(exercise, case, inputs, value, sizes)
+    fault, text = _judge(exercise, case, inputs, value, gradients, sizes)
     return Outcome(value=value, fault=fault, message=text)
 
 
-def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
+def _judge(exercise, case, inputs, value, gradients, sizes) -> tuple[str | None, str]:
     for name, given in case.inputs.items():
         if not _unchanged(given, inputs[name]):
             return "mutated", (
@@ -117,9 +127,27 @@ def _judge(exercise, case, inputs, value, sizes) -> tuple[str | None, str]:
             f"{exercise.largest(case.inputs):,}. Work block by block."
         )
     fault, text = compare(value, case.expected, case.like, exercise.tolerance[case.dtype], "")
-    if fault is None and cut_off(case.carries, carried(value)):
-        return "no-gradient", NO_GRADIENT
+    if fault is None and exercise.trains:
+        return judge_gradients(exercise, case, gradients)
     return fault, text
+
+
+def judge_gradients(exercise: Exercise, case: Case, gradients) -> tuple[str | None, str]:
+    """Are these the gradients that the reference has? If not, the fault and a sentence.
+
+    They are compared loosely: rounding is larger in them, and a part that is missing is larger yet.
+    """
+    if gradients is None:
+        there = any(bool((expected != 0).any()) for expected in case.gradients.values())
+        return ("no-gradient", NO_GRADIENT) if there else (None, "")
+    for name, expected in case.gradients.items():
+        tolerance = 100 * exercise.tolerance[case.dtype]
+        what = f"the gradient with respect to {name}"
+        like = case.inputs[name]
+        fault, text = compare(gradients.get(name), expected, like, tolerance, what)
+        if fault:
+            return "gradient", WRONG_GRADIENT.format(text)
+    return None, ""
 
 
 def _what_writes(given) -> str:
@@ -142,7 +170,7 @@ def same(a: Outcome, b: Outcome, tolerance: float) -> bool:
     """Did two functions do the same thing? Values within tolerance, or the same fault."""
     if a.fault == "raised" or b.fault == "raised":
         return a.fault == b.fault and _general(a.error) == _general(b.error)
-    a, b = (replace(x, fault=None) if x.fault == "no-gradient" else x for x in (a, b))
+    a, b = (replace(x, fault=None) if x.fault in GRADIENT else x for x in (a, b))
     if {a.fault, b.fault} & {"timeout", "forbidden", "not-attempted"}:
         return a.fault == b.fault
     if "mutated" in (a.fault, b.fault):  # what came back tells which mistake was made besides

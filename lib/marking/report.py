@@ -7,12 +7,12 @@ import torch
 
 from marking.diagnosis import Example
 from marking.exercise import Exercise, Mistake
-from marking.outcome import Outcome
+from marking.outcome import GRADIENT, Outcome
 from marking.reading import place
 from marking.show import as_different_texts, as_grid, as_text, grid_html, grid_text
 
 # Faults whose sentence says everything; an example would only distract.
-RIGHT_VALUE = ("mutated", "no-gradient")  # what came back may well be right
+RIGHT_VALUE = ("mutated", *GRADIENT)  # what came back may well be right
 NO_EXAMPLE = ("not-attempted", "forbidden", "timeout")
 
 

@@ -16,13 +16,13 @@ from functools import cache
 
 from marking.compare import compare
 from marking.diagnosis import DTYPES
-from marking.exercise import Case, Exercise, cut_off, suite
+from marking.exercise import Case, Exercise, suite
 from marking.grading import earlier, forbidden, wire
 from marking.grading.ready import ready
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 from marking.grading.seed import STATUSES, VERSION, seed_for
 from marking.grading.verdict import Result, after_another, printable, verdict
-from marking.outcome import NO_GRADIENT, Outcome
+from marking.outcome import Outcome, judge_gradients
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
 
@@ -141,7 +141,7 @@ def _ask_one(connection, exercise, case: Case, seconds: float) -> Outcome:
         described[name] = _renamed(spec, name)
     question = {"id": nonce, "inputs": described}
     if exercise.trains:
-        question["trains"] = True
+        question["trains"] = list(exercise.trains)
     if exercise.largest:
         question["largest"] = exercise.largest(case.inputs)
     try:
@@ -174,18 +174,23 @@ def _judge_answer(exercise, case, answer: dict, found: dict) -> Outcome:
         known = ("raised", "forbidden", "not-attempted", "too-large", "too-long")
         fault = fault if fault in known else "raised"
         return Outcome(fault=fault, message=error, error=_bare(error))
-    value = wire.decode(answer.get("value"), found)
+    value, gradients = wire.decode(answer.get("value"), found), None
+    if exercise.trains:
+        value, gradients = _value_and_gradients(value)
     if isinstance(answer.get("mutated"), str):
         return Outcome(value=value, fault="mutated", message="It changed its inputs in place.")
     tolerance = exercise.tolerance[case.dtype]
     fault, text = compare(value, case.expected, case.like, tolerance, "")
-    if fault is None and any(case.carries):
-        there = answer.get("carries")
-        there = there if isinstance(there, list) else []
-        there += [False] * (len(case.carries) - len(there))
-        if cut_off(case.carries, tuple(flag is True for flag in there)):
-            return Outcome(value=value, fault="no-gradient", message=NO_GRADIENT)
+    if fault is None and exercise.trains:
+        fault, text = judge_gradients(exercise, case, gradients)
     return Outcome(value=value, fault=fault, message=text)
+
+
+def _value_and_gradients(both) -> tuple:
+    """What the child sends where a gradient is asked for; whatever else came is a wrong value."""
+    if isinstance(both, list) and len(both) == 2 and isinstance(both[1], dict | None):
+        return tuple(both)
+    return None, None
 
 
 def _bare(sentence: str) -> str:

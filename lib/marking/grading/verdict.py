@@ -27,6 +27,7 @@ WRONG = {
     "too-large": "it builds a tensor larger than the exercise allows",
     "too-long": "its answer is too large to read",
     "no-gradient": "its value is right, but no gradient flows from it",
+    "gradient": "its value is right, but its gradient is wrong",
 }
 
 

@@ -5,7 +5,7 @@ from functools import partial
 import torch
 
 from clearhead.preference import aggregate_loss
-from marking.exercise import Exercise, Mistake
+from marking.exercise import Exercise, Mistake, Tolerance
 from marking.exercises.preference._alone import alone
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
@@ -19,7 +19,8 @@ def _inputs(draw, how, counts, *, padding=None, prompt=0):
         row[prompt : prompt + n] = True
     losses = 0.5 + draw.normal(B, T).abs() + torch.arange(B).to(draw.dtype)[:, None]
     if padding is not None:
-        losses = losses.masked_fill(~mask, padding)
+        stands = torch.tensor(padding, dtype=losses.dtype).repeat(B * T)[: B * T].view(B, T)
+        losses = torch.where(mask, losses, stands)
     return {"losses": losses, "mask": mask, "how": how, "length": T + draw.size(2, 6, small=2)}
 
 
@@ -73,12 +74,35 @@ def by_tokens_nothing_counts(draw):
     return _inputs(draw, "token", [0] * draw.size(2, 4))
 
 
+def by_a_constant_nothing_counts(draw):
+    return _inputs(draw, "constant", [0] * draw.size(2, 4))
+
+
 def no_numbers_in_the_padding(draw):
-    return _inputs(draw, "token", _unequal(draw), padding=torch.nan)
+    return _inputs(draw, "token", _unequal(draw), padding=[torch.nan])
 
 
 def no_numbers_in_the_padding_by_answers(draw):
-    return _inputs(draw, "sequence", _unequal(draw), padding=torch.nan)
+    return _inputs(draw, "sequence", _unequal(draw), padding=[torch.nan])
+
+
+def no_numbers_in_the_padding_by_a_constant(draw):
+    return _inputs(draw, "constant", _unequal(draw), padding=[torch.nan])
+
+
+INFINITE = [torch.inf, -torch.inf]
+
+
+def infinite_padding_by_answers(draw):
+    return _inputs(draw, "sequence", _unequal(draw), padding=INFINITE)
+
+
+def infinite_padding_by_tokens(draw):
+    return _inputs(draw, "token", _unequal(draw), padding=INFINITE)
+
+
+def infinite_padding_by_a_constant(draw):
+    return _inputs(draw, "constant", _unequal(draw), padding=INFINITE)
 
 
 # --- mistakes: one change each to `_aggregate` ---------------------------------------------------
@@ -208,6 +232,39 @@ empty_left_out = _ways(sequence=_without_the_empty)
 empty_left_out_or_nan = _ways(sequence=_without_the_empty_or_nan)
 empty_is_nan = partial(_aggregate, some=lambda n: n)
 by_multiplying = partial(_aggregate, read=lambda losses, mask: losses * mask)
+nan_alone_removed = partial(
+    _aggregate, read=lambda losses, mask: torch.where(losses.isnan(), 0.0, losses) * mask
+)
+
+
+def by_multiplying_here_and_there(ways):
+    """Some of the three ways select, and the others multiply."""
+
+    def aggregate(losses, mask, how, length):
+        read = (lambda losses, mask: losses * mask) if how in ways else _selected
+        return _aggregate(losses, mask, how, length, read=read)
+
+    return aggregate
+
+
+multiplied_in_some = tuple(
+    by_multiplying_here_and_there(ways)
+    for ways in (
+        ("constant",),
+        ("token",),
+        ("sequence",),
+        ("token", "constant"),
+        ("sequence", "constant"),
+        ("sequence", "token"),
+    )
+)
+
+
+def _share_of_the_mean(x, mask, some, length):
+    return x.sum() / mask.sum() * (mask.sum() / (len(x) * length))
+
+
+constant_is_nan = _ways(constant=_share_of_the_mean)
 all_in_the_sum = partial(_aggregate, read=lambda losses, mask: losses)
 mask_ignored = partial(_aggregate, kept=torch.ones_like)
 inverted = partial(_aggregate, kept=torch.logical_not)
@@ -240,7 +297,7 @@ def answer_by_answer(losses, mask, how, length):
     sums = [row[m].sum() for row, m in zip(losses, mask, strict=True)]
     counts = [int(m.sum()) for m in mask]
     if how == "sequence":
-        means = [s / n if n else zero for s, n in zip(sums, counts, strict=True)]
+        means = [s / max(n, 1) for s, n in zip(sums, counts, strict=True)]
         return sum(means, zero) / len(means)
     if how == "token":
         return sum(sums, zero) / max(sum(counts), 1)
@@ -256,6 +313,17 @@ def weights_first(losses, mask, how, length):
         "constant": torch.tensor(1 / (B * length), dtype=losses.dtype),
     }[how]
     return (weight.expand_as(losses)[mask] * losses[mask]).sum()
+
+
+def weights_by_integers(losses, mask, how, length):
+    """A mask divided by a number of tokens is a float32, whatever the losses are."""
+    if how == "sequence":
+        weights = mask / mask.sum(1, keepdim=True).clamp(min=1) / len(mask)
+    elif how == "token":
+        weights = mask / mask.sum().clamp(min=1)
+    else:
+        weights = mask / (len(mask) * length)
+    return (weights * losses.masked_fill(~mask, 0)).sum()
 
 
 def divisor_chosen(losses, mask, how, length):
@@ -276,7 +344,8 @@ AGGREGATE_LOSS = Exercise(
     difficulty=2,
     minutes=20,
     reference=aggregate_loss,
-    trains=True,
+    trains=("losses",),
+    tolerance=Tolerance(fp64=1e-6),  # a number of tokens may have become a float32 on the way
     cases={
         "answers of one length": answers_of_one_length,
         "by answers": by_answers,
@@ -289,8 +358,13 @@ AGGREGATE_LOSS = Exercise(
         "by tokens, behind prompts": by_tokens_behind_prompts,
         "by answers, nothing counts": by_answers_nothing_counts,
         "by tokens, nothing counts": by_tokens_nothing_counts,
+        "by a constant, nothing counts": by_a_constant_nothing_counts,
         "by answers, no numbers in the padding": no_numbers_in_the_padding_by_answers,
         "by tokens, no numbers in the padding": no_numbers_in_the_padding,
+        "by a constant, no numbers in the padding": no_numbers_in_the_padding_by_a_constant,
+        "by answers, infinities in the padding": infinite_padding_by_answers,
+        "by tokens, infinities in the padding": infinite_padding_by_tokens,
+        "by a constant, infinities in the padding": infinite_padding_by_a_constant,
     },
     mistakes=(
         Mistake(
@@ -342,13 +416,15 @@ AGGREGATE_LOSS = Exercise(
             empty_is_nan,
             "where nothing counts 0 is divided by 0; a divisor of at least 1 makes that 0.",
             LONG,
+            also=(constant_is_nan,),
         ),
         Mistake(
             "masked-by-multiplying",
             by_multiplying,
-            "what does not count is multiplied by 0, and 0 times NaN is NaN; select it, with "
-            "torch.where for example.",
+            "what does not count is multiplied by 0, and 0 times NaN or ∞ is NaN; select by the "
+            "mask, with torch.where for example.",
             LONG,
+            also=(nan_alone_removed, *multiplied_in_some),
         ),
         Mistake(
             "padding-in-the-sum",
@@ -440,7 +516,7 @@ AGGREGATE_LOSS = Exercise(
             also=(one_dimensional, one_for_each),
         ),
     ),
-    alternatives=(answer_by_answer, weights_first, divisor_chosen),
+    alternatives=(answer_by_answer, weights_first, weights_by_integers, divisor_chosen),
     hints=(
         "Two answers, one of 2 tokens and one of 8. By how much does one token of each move the "
         "loss, in each of the three ways?",

@@ -311,7 +311,7 @@ DIFFUSION_DPO_LOSS = Exercise(
     difficulty=3,
     minutes=20,
     reference=diffusion_dpo_loss,
-    trains=True,
+    trains=("predicted_chosen", "predicted_rejected"),
     cases={
         "points in the plane": points,
         "pictures": pictures,

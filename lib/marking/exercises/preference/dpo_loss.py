@@ -208,7 +208,7 @@ DPO_LOSS = Exercise(
     difficulty=2,
     minutes=15,
     reference=dpo_loss,
-    trains=True,
+    trains=("chosen", "rejected"),
     cases={
         "several pairs": several_pairs,
         "one pair": one_pair,

@@ -76,7 +76,23 @@ def _margin_of(draw, times):
 
 
 def at_the_goal(draw):
-    return _margin_of(draw, 1.0)
+    """But for rounding, which tells on which side of it a pair is."""
+
+    def rounded(inputs):
+        c, r, rc, rr, n, m = (
+            inputs[name]
+            for name in (
+                "chosen",
+                "rejected",
+                "reference_chosen",
+                "reference_rejected",
+                "chosen_tokens",
+                "rejected_tokens",
+            )
+        )
+        return bool((_each_by_its_own(c, r, rc, rr, n, m) != 1 / (2 * inputs["tau"])).any())
+
+    return draw.until(lambda: _margin_of(draw, 1.0), rounded)
 
 
 def beyond_the_goal(draw):
@@ -147,6 +163,8 @@ rejected_count = _counts(lambda n, m: (m, m))
 batch_counts = _counts(lambda n, m: (n.double().mean().item(), m.double().mean().item()))
 longest = _counts(lambda n, m: (n.max(), m.max()))
 longest_of_all = _counts(lambda n, m: (max(int(n.max()), int(m.max())),) * 2)
+batch_sums = _counts(lambda n, m: (n.sum(), m.sum()))
+batch_sum_of_both = _counts(lambda n, m: ((n + m).sum(),) * 2)
 roots_of_counts = _counts(lambda n, m: (n.sqrt(), m.sqrt()))
 times_counts = _margin(lambda c, r, rc, rr, n, m: (c - rc) * n - (r - rr) * m)
 policy_averaged = _margin(lambda c, r, rc, rr, n, m: (c / n - r / m) - (rc - rr))
@@ -241,7 +259,7 @@ IPO_LOSS = Exercise(
     difficulty=2,
     minutes=15,
     reference=ipo_loss,
-    trains=True,
+    trains=("chosen", "rejected"),
     tolerance=Tolerance(fp64=1e-6),  # one over a number of tokens is a float32
     cases={
         "several pairs": several_pairs,
@@ -312,6 +330,8 @@ IPO_LOSS = Exercise(
                         shorter_count,
                         rejected_count,
                         batch_counts,
+                        batch_sums,
+                        batch_sum_of_both,
                         longest,
                         longest_of_all,
                     ),

@@ -320,7 +320,7 @@ SEQUENCE_LOG_PROB = Exercise(
     difficulty=2,
     minutes=20,
     reference=log_prob_or_zero,
-    trains=True,
+    trains=("logits",),
     cases={
         "one row": one_row,
         "rows of one length": equal_rows,

@@ -219,7 +219,7 @@ SIMPO_LOSS = Exercise(
     difficulty=2,
     minutes=10,
     reference=simpo_loss,
-    trains=True,
+    trains=("chosen", "rejected"),
     tolerance=Tolerance(fp64=1e-6),  # one over a number of tokens is a float32
     cases={
         "several pairs": several_pairs,

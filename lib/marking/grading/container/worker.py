@@ -111,7 +111,8 @@ def serve(connection, job: dict, tensors: dict) -> None:
             return
         inputs = {k: wire.decode(d, tensors) for k, d in case["inputs"].items()}
         before = _copy(inputs)
-        inputs = _wanting(inputs) if case.get("trains") else inputs
+        trained = case.get("trains", ())
+        inputs |= {name: inputs[name].requires_grad_().clone() for name in trained}
         answer = {"id": case["id"], "fault": None, "value": ["none"], "mutated": None}
         found: dict[str, torch.Tensor] = {}
         try:
@@ -121,8 +122,9 @@ def serve(connection, job: dict, tensors: dict) -> None:
                 value = through(answer_to, **inputs) if through else answer_to(**inputs)
             if sizes and sizes.largest > case["largest"]:
                 answer |= {"fault": "too-large", "error": f"{sizes.largest:,} elements"}
+            if trained:
+                value = [value, _gradients(value, {name: inputs[name] for name in trained})]
             answer["value"], found = wire.encode(value)
-            answer["carries"] = _carried(value)
             answer["mutated"] = _mutated(before, inputs)
         except NotImplementedError as error:
             kind = "raised" if str(error) else "not-attempted"
@@ -152,22 +154,22 @@ def _copy(value):
     return type(value)(map(_copy, value)) if type(value) in (list, tuple) else value
 
 
-def _wanting(value):
-    """The same value, its tensors of floats in no leaf and with a gradient."""
-    if isinstance(value, torch.Tensor):
-        return value.clone().requires_grad_().clone() if value.is_floating_point() else value
-    if isinstance(value, dict):
-        return {key: _wanting(item) for key, item in value.items()}
-    return type(value)(map(_wanting, value)) if type(value) in (list, tuple) else value
+def _gradients(value, inputs: dict) -> dict | None:
+    """Of the sum of all tensors in a value with respect to these inputs; None where none flows."""
+    parts = [x.sum() for x in _tensors(value) if x.requires_grad]
+    if not parts:
+        return None
+    found = torch.autograd.grad(sum(parts), list(inputs.values()), allow_unused=True)
+    pairs = zip(inputs.items(), found, strict=True)
+    return {name: torch.zeros_like(x) if g is None else g for (name, x), g in pairs}
 
 
-def _carried(value) -> list[bool]:
-    """Of each tensor in a value, in order: does a gradient flow from it?"""
+def _tensors(value) -> list:
     if isinstance(value, torch.Tensor):
-        return [value.requires_grad]
+        return [value]
+    items = value.values() if isinstance(value, dict) else value
     if isinstance(value, dict | list | tuple):
-        items = value.values() if isinstance(value, dict) else value
-        return [flag for item in items for flag in _carried(item)]
+        return [x for item in items for x in _tensors(item)]
     return []
 
 
