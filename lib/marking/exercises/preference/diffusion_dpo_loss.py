@@ -299,7 +299,7 @@ def pair_by_pair(
     return -sum(losses) / len(losses)
 
 
-T_OMEGA = "preference/05_diffusion_dpo#where-does-tω-come-from"
+T_OMEGA = "preference/05_diffusion_dpo#where-does-the-weight-of-a-step-come-from"
 LIKELIHOOD = "preference/05_diffusion_dpo#what-is-the-likelihood-of-a-picture"
 WHICH_WAY = "preference/05_diffusion_dpo#which-way-did-the-samples-move"
 

@@ -198,7 +198,7 @@ def classifier_of_pairs(chosen, rejected, reference_chosen, reference_rejected, 
 
 DISAPPEARS = "preference/02_dpo#how-does-the-reward-model-disappear"
 PUSHES = "preference/02_dpo#which-way-does-the-gradient-push"
-ANSWERS = "preference/02_dpo#what-is-an-answers-log-probability"
+ANSWERS = "preference/02_dpo#what-is-the-log-probability-of-an-answer"
 
 DPO_LOSS = Exercise(
     id="preference.dpo_loss",

@@ -249,7 +249,7 @@ def pair_by_pair(
 
 CHANGE = "preference/02_dpo#what-do-ipo-simpo-orpo-and-kto-change"
 DISAPPEARS = "preference/02_dpo#how-does-the-reward-model-disappear"
-ANSWERS = "preference/02_dpo#what-is-an-answers-log-probability"
+ANSWERS = "preference/02_dpo#what-is-the-log-probability-of-an-answer"
 
 IPO_LOSS = Exercise(
     id="preference.ipo_loss",

@@ -310,7 +310,7 @@ def multiplied_by_the_mask(logits, ids, completion):
     return (picked * completion[:, 1:]).sum(dim=1)
 
 
-ANSWERS = "preference/02_dpo#what-is-an-answers-log-probability"
+ANSWERS = "preference/02_dpo#what-is-the-log-probability-of-an-answer"
 
 SEQUENCE_LOG_PROB = Exercise(
     id="preference.sequence_log_prob",

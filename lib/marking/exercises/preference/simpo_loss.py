@@ -209,7 +209,7 @@ def pair_by_pair(chosen, rejected, chosen_tokens, rejected_tokens, beta, gamma):
 
 CHANGE = "preference/02_dpo#what-do-ipo-simpo-orpo-and-kto-change"
 PUSHES = "preference/02_dpo#which-way-does-the-gradient-push"
-ANSWERS = "preference/02_dpo#what-is-an-answers-log-probability"
+ANSWERS = "preference/02_dpo#what-is-the-log-probability-of-an-answer"
 
 SIMPO_LOSS = Exercise(
     id="preference.simpo_loss",
