@@ -170,6 +170,23 @@ def _without_last(values):
     return torch.cat([values[:, 1:-1], torch.zeros_like(values[:, :1])], dim=1)
 
 
+def _zeroed_after_the_first_end(where):
+    """What stands behind a row's first end is taken for padding."""
+
+    def estimate(rewards, values, done, gamma, lam):
+        left = (done.cumsum(1) - done.long() == 0).to(rewards.dtype)
+        if where == "before":
+            rewards, values = rewards * left, values * torch.cat([left[:, :1] * 0 + 1, left], 1)
+        advantages, returns = _estimate(rewards, values, done, gamma, lam)
+        if where == "advantages":
+            return advantages * left, advantages * left + values[:, :-1]
+        return advantages * left, returns * left
+
+    return estimate
+
+
+zeroed_after = tuple(map(_zeroed_after_the_first_end, ("after", "advantages", "before")))
+
 last_value_ignored = partial(_estimate, following=_without_last)
 own_value_twice = alone(partial(_estimate, following=lambda values: values[:, :-1]))
 
@@ -370,9 +387,10 @@ GAE = Exercise(
         Mistake(
             "nothing-after-the-first-end",
             rest_cut,
-            "after its first end a row is cut at every step; another episode begins there, with "
-            "values and advantages of its own.",
+            "after its first end a row is cut at every step, or set to 0; another episode begins "
+            "there, with values and advantages of its own.",
             FAULT,
+            also=zeroed_after,
         ),
         Mistake(
             "last-value-ignored",
