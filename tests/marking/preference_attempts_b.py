@@ -133,6 +133,15 @@ def kl_of_the_reference(policy, reference):
     return d, d * d, torch.exp(-d) - 1 + d
 
 
+@attempt("kl_estimators", "without-gradient")
+def squared_part_only_watched(policy, reference):
+    """k2 is for the log, so no gradient."""
+    log_r = reference - policy
+    with torch.no_grad():
+        k2 = log_r**2 / 2
+    return -log_r, k2, torch.exp(log_r) - 1 - log_r
+
+
 # --- gae -----------------------------------------------------------------------------------------
 
 
@@ -363,6 +372,23 @@ def plain_text_of_one_answer(rewards, values, done, gamma, lam):
     return adv, adv + values[:, :T]
 
 
+@attempt("gae", "nothing-after-the-first-end")
+def rest_is_padding(rewards, values, done, gamma, lam):
+    B, T = rewards.shape
+    out = torch.zeros_like(rewards)
+    returns = torch.zeros_like(rewards)
+    for b in range(B):
+        ends = done[b].nonzero().flatten()
+        last = int(ends[0]) if len(ends) else T - 1
+        carry = 0.0
+        for t in range(last, -1, -1):
+            after = 0.0 if done[b, t] else values[b, t + 1]
+            carry = rewards[b, t] + gamma * after - values[b, t] + gamma * lam * carry
+            out[b, t] = carry
+            returns[b, t] = carry + values[b, t]
+    return out, returns
+
+
 # --- group_advantages ----------------------------------------------------------------------------
 
 
@@ -496,6 +522,22 @@ def global_baseline(rewards, group_size, eps, scale):
     std = rewards.view(-1, group_size).std(dim=1).repeat_interleave(group_size)
     adv = rewards - rewards.mean()
     return adv / (std + eps) if scale else adv
+
+
+@attempt("group_advantages", "eps-without-scale")
+def divided_by_one_and_eps(rewards, group_size, eps, scale):
+    g = rewards.reshape(-1, group_size)
+    std = g.std(dim=1, keepdim=True) if scale else torch.ones_like(g[:, :1])
+    return ((g - g.mean(dim=1, keepdim=True)) / (std + eps)).reshape(-1)
+
+
+@attempt("group_advantages", "eps-fixed")
+def eps_of_trl(rewards, group_size, eps, scale):
+    g = rewards.reshape(-1, group_size)
+    a = g - g.mean(dim=1, keepdim=True)
+    if scale:
+        a /= g.std(dim=1, keepdim=True) + 1e-4
+    return a.reshape(-1)
 
 
 # --- clipped_surrogate ---------------------------------------------------------------------------
@@ -659,6 +701,30 @@ def probability_in_place_of_the_ratio(new, old, advantages, low, high):
     p = torch.exp(new)
     A = advantages.detach()
     return -torch.minimum(p * A, p.clamp(1 - low, 1 + high) * A)
+
+
+@attempt("clipped_surrogate", "dual-clip")
+def as_in_verl_with_clip_ratio_c(new, old, advantages, low, high):
+    advantages = advantages.detach()
+    ratio = torch.exp(new - old.detach())
+    first = -advantages * ratio
+    second = -advantages * torch.clamp(ratio, 1 - low, 1 + high)
+    clipped = torch.maximum(first, second)
+    return torch.where(advantages < 0, torch.min(-advantages * 3.0, clipped), clipped)
+
+
+@attempt("clipped_surrogate", "dual-clip")
+def ratio_never_above_ten(new, old, advantages, low, high):
+    a = advantages.detach()
+    ratio = torch.exp(new - old.detach()).clamp(max=10)
+    return -torch.min(ratio * a, ratio.clamp(1 - low, 1 + high) * a)
+
+
+@attempt("clipped_surrogate", "ratio-capped")
+def difference_held(new, old, advantages, low, high):
+    a = advantages.detach()
+    ratio = torch.exp(torch.clamp(new - old.detach(), min=-1.5, max=1.5))
+    return torch.max(-ratio * a, -ratio.clamp(1 - low, 1 + high) * a)
 
 
 # --- aggregate_loss ------------------------------------------------------------------------------
@@ -839,6 +905,27 @@ def sums_over_dim_zero(losses, mask, how, length):
     return x.sum() / (x.shape[0] * length)
 
 
+@attempt("aggregate_loss", "masked-by-multiplying")
+def numbers_made_of_nan(losses, mask, how, length):
+    x = torch.where(losses.isnan(), torch.zeros_like(losses), losses) * mask
+    n = mask.sum(1)
+    if how == "sequence":
+        return (x.sum(1) / n.clamp(min=1)).mean()
+    if how == "token":
+        return x.sum() / n.sum().clamp(min=1)
+    return x.sum() / (x.shape[0] * length)
+
+
+@attempt("aggregate_loss", "masked-by-multiplying")
+def constant_multiplied(losses, mask, how, length):
+    if how == "constant":
+        return (losses * mask).sum() / (losses.size(0) * length)
+    x = losses.masked_fill(~mask, 0.0)
+    if how == "token":
+        return x.sum() / mask.sum().clamp(min=1)
+    return (x.sum(1) / mask.sum(1).clamp(min=1)).mean()
+
+
 # --- dynamic_sampling ----------------------------------------------------------------------------
 
 
@@ -969,6 +1056,22 @@ def forgets_to_index(correct, rewards, wanted):
     kept = torch.tensor([q for q in range(len(correct)) if 0 < correct[q].sum() < correct.shape[1]])
     kept = kept[:wanted].long()
     return kept, rewards, wanted - len(kept)
+
+
+@attempt("dynamic_sampling", "most-mixed-first")
+def most_informative(correct, rewards, wanted):
+    p = correct.float().mean(1)
+    var = p * (1 - p)
+    order = torch.argsort(var, descending=True)
+    kept = order[var[order] > 0][:wanted]
+    return kept, rewards[kept], wanted - len(kept)
+
+
+@attempt("dynamic_sampling", "by-the-majority")
+def between_five_and_ninety_five(correct, rewards, wanted):
+    p = correct.float().mean(1)
+    kept = ((p > 0.05) & (p < 0.95)).nonzero()[:, 0][:wanted]
+    return kept, rewards[kept], wanted - len(kept)
 
 
 # --- overlong_penalty ----------------------------------------------------------------------------

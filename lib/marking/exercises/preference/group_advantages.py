@@ -63,7 +63,7 @@ def large_eps(draw):
 
 
 def not_divided(draw):
-    return _inputs(draw, _groups(draw), scale=False)
+    return _inputs(draw, _groups(draw), eps=0.05, scale=False)
 
 
 def all_equal(draw):
@@ -75,7 +75,7 @@ def all_equal(draw):
 
 def all_equal_not_divided(draw):
     mixed = _right_or_wrong(draw)[0]
-    return _inputs(draw, [mixed, [-1.0] * len(mixed)], scale=False)
+    return _inputs(draw, [mixed, [-1.0] * len(mixed)], eps=0.05, scale=False)
 
 
 def pairs(draw):
@@ -121,6 +121,7 @@ def _advantages(
     spread=_std,
     divide=lambda x, s, eps: x / (s + eps),
     when=lambda scale: scale,
+    unscaled=None,
     repair=lambda x: x,
     finish=lambda x, G: x,
 ):
@@ -129,6 +130,8 @@ def _advantages(
     x = groups - baseline(groups)
     if when(scale):
         x = divide(x, spread(groups, x), eps)
+    elif unscaled:
+        x = unscaled(x, eps)
     return finish(repair(back(x)), group_size)
 
 
@@ -188,6 +191,15 @@ eps_forgotten_repaired = alone(
 eps_under_the_root = _divide(lambda x, s, eps: x / (s.square() + eps).sqrt())
 eps_outside = _divide(lambda x, s, eps: x / s + eps)
 eps_above = _divide(lambda x, s, eps: (x + eps) / (s + eps))
+eps_without_scale = alone(partial(_advantages, unscaled=lambda x, eps: x / (1 + eps)))
+eps_without_scale_elsewhere = tuple(
+    alone(partial(_advantages, unscaled=change))
+    for change in (lambda x, eps: x + eps, lambda x, eps: x - eps, lambda x, eps: x / eps)
+)
+eps_fixed, *eps_fixed_elsewhere = (
+    alone(_divide(partial(lambda e, x, s, eps: x / (s + e), e)))
+    for e in (1e-4, 1e-8, 1e-6, 1e-5, 1e-3, 1e-7, 1e-9, 1e-10, 1e-12)
+)
 multiplied = _divide(lambda x, s, eps: x * (s + eps))
 
 mean_left_in = _baseline(lambda g: 0.0)
@@ -337,6 +349,21 @@ GROUP_ADVANTAGES = Exercise(
             "eps is added to the quotient, or above the bar; divide by s + eps.",
             GROUP,
             also=(eps_above,),
+        ),
+        Mistake(
+            "eps-without-scale",
+            eps_without_scale,
+            "eps enters although scale is False; without a division there is nothing that it must "
+            "keep from being 0.",
+            GROUP,
+            also=eps_without_scale_elsewhere,
+        ),
+        Mistake(
+            "eps-fixed",
+            eps_fixed,
+            "eps is a number of your own; take the one that is given.",
+            GROUP,
+            also=(*eps_fixed_elsewhere,),
         ),
         Mistake(
             "variance-for-std",
