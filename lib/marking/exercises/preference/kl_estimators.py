@@ -9,20 +9,24 @@ from marking.exercise import Exercise, Mistake
 
 
 def estimates_and_gradient(answer, policy, reference):
-    """What comes back, and the gradient of k1 + 2 k2 + 3 k3 with respect to `policy`."""
+    """What comes back, and the gradient of each with respect to `policy`."""
     with torch.enable_grad():
         policy = policy.clone().requires_grad_()
         parts = answer(policy=policy, reference=reference)
         if not isinstance(parts, (tuple, list)) or len(parts) != 3:
             raise TypeError("return three tensors, (k1, k2, k3)")
         named = dict(zip(("k1", "k2", "k3"), parts, strict=True))
-        if all(isinstance(part, torch.Tensor) for part in parts):
-            total = sum((i + 1) * part.sum() for i, part in enumerate(parts))
-            if total.requires_grad:
-                total.backward()
-        gradient = torch.zeros_like(policy) if policy.grad is None else policy.grad
+        gradients = {}
+        for name, part in named.items():
+            given = None
+            if isinstance(part, torch.Tensor) and part.requires_grad:
+                (given,) = torch.autograd.grad(
+                    part.sum(), policy, retain_graph=True, allow_unused=True
+                )
+            given = torch.zeros_like(policy) if given is None else given.detach()
+            gradients["gradient of " + name] = given
     plain = {k: x.detach() if isinstance(x, torch.Tensor) else x for k, x in named.items()}
-    return {**plain, "gradient of k1 + 2 k2 + 3 k3": gradient}
+    return {**plain, **gradients}
 
 
 # --- situations ----------------------------------------------------------------------------------
@@ -121,6 +125,9 @@ without_the_logarithm = _third(lambda d: torch.exp(-d) - 1)
 ratio_alone = _third(lambda d: torch.exp(-d))
 sign_of_the_whole = _third(lambda d: 1 - torch.exp(-d) - d)
 exp_forgotten = _third(lambda d: -d - 1 + d)
+k1_detached = _first(lambda d: d.detach())
+k2_detached = _second(lambda d: d.detach().square() / 2)
+k3_detached = _third(lambda d: (torch.exp(-d) - 1 + d).detach())
 ratio_detached = _third(lambda d: torch.exp(-d).detach() - 1 + d)
 
 turned_round = _first(lambda d: -d)
@@ -243,9 +250,10 @@ KL_ESTIMATORS = Exercise(
         Mistake(
             "without-gradient",
             no_gradient,
-            "no gradient reaches policy; a KL term that is computed under no_grad, or from a "
-            "detached policy, holds nothing back.",
+            "no gradient reaches policy, from all three or from one of them; a KL term that is "
+            "computed under no_grad, or from a detached policy, holds nothing back.",
             MOVED,
+            also=(k1_detached, k2_detached, k3_detached),
         ),
         Mistake(
             "ratio-detached",
