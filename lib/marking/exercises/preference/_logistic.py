@@ -70,19 +70,28 @@ def _at_least(e):
     return _score(lambda z: -z.sigmoid().clamp(min=e).log())
 
 
+def _held(bound):
+    return _score(lambda z: -F.logsigmoid(z.clamp(-bound, bound)))
+
+
 LITTLE = (1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-12)
+LEAST = (1e-15, 1e-20, 1e-30, 1e-37, 1e-38)  # of a clamp; added to a number they vanish
+BOUNDS = (20.0, 30.0, 50.0, 80.0, 88.0, 100.0, 500.0, 700.0)
 
 ENDINGS: dict[str, tuple[str, list[dict[str, Callable]]]] = {
     "log-of-sigmoid": (
         "σ or an exponential is computed first and its logarithm afterwards; for −1000 that is the "
-        "logarithm of 0 or of ∞, where the true value is −1000. Use logsigmoid, or softplus.",
+        "logarithm of 0 or of ∞, where the true value is −1000; and with a bound the loss stops "
+        "growing. Use logsigmoid, or softplus, of the number itself.",
         [
             _score(lambda z: -z.sigmoid().log()),
             _score(lambda z: (1 + (-z).exp()).log()),
             _score(lambda z: (-z).exp().log1p()),
             _score(lambda z: (-z.sigmoid().log()).clamp(max=100.0)),  # as binary_cross_entropy
             *map(_little_added, LITTLE),
-            *map(_at_least, LITTLE),
+            *map(_at_least, LITTLE + LEAST),
+            *map(_little_added, LEAST),
+            *map(_held, BOUNDS),
         ],
     ),
     "mean-inside": (
