@@ -42,7 +42,7 @@ from clearhead.preference import (
 )
 
 SIZES = {  # answers, tokens each, width, vocabulary
-    "cpu": (4, 128, 576, 49152),
+    "cpu": (16, 128, 576, 49152),
     "cuda": (16, 1024, 4096, 128256),
     "quick": (4, 8, 16, 256),
 }
