@@ -72,7 +72,7 @@ def cross_entropy_as_it_is(logits, ids, completion):
 def softmax_then_log(logits, ids, completion):
     out = []
     for b in range(len(ids)):
-        total = 0
+        total = logits.new_zeros(())
         for t in range(1, ids.shape[1]):
             if completion[b, t]:
                 p = torch.softmax(logits[b, t - 1], dim=0)
@@ -141,6 +141,29 @@ def cuts_the_answer_out(logits, ids, completion):
         lp = z[:-1].log_softmax(-1).gather(1, y[1:, None])[:, 0]
         out.append(lp[m[:-1] & m[1:]].sum())
     return torch.stack(out)
+
+
+@attempt("sequence_log_prob", "one-maximum-for-all")
+def stable_with_one_maximum(logits, ids, completion):
+    z = logits - logits.max()
+    lp = z - z.exp().sum(-1, keepdim=True).log()
+    picked = lp[:, :-1].gather(-1, ids[:, 1:].unsqueeze(-1)).squeeze(-1)
+    return torch.where(completion[:, 1:], picked, torch.zeros_like(picked)).sum(-1)
+
+
+@attempt("sequence_log_prob", "one-maximum-for-all")
+def stable_with_a_maximum_a_row(logits, ids, completion):
+    z = logits - logits.amax(dim=(1, 2), keepdim=True)
+    lp = z - torch.log(torch.exp(z).sum(dim=2, keepdim=True))
+    picked = torch.gather(lp[:, :-1], 2, ids[:, 1:, None])[:, :, 0]
+    return picked.masked_fill(~completion[:, 1:], 0).sum(1)
+
+
+@attempt("sequence_log_prob", "one-maximum-for-all")
+def stable_by_the_number_in_the_text(logits, ids, completion):
+    z = logits[:, :-1] - 2000
+    lp = z.gather(2, ids[:, 1:, None])[..., 0] - z.exp().sum(2).log()
+    return lp.masked_fill(~completion[:, 1:], 0).sum(1)
 
 
 # --- bradley_terry_loss --------------------------------------------------------------------------
@@ -365,6 +388,18 @@ def label_smoothing(chosen, rejected, reference_chosen, reference_rejected, beta
     return (-0.9 * F.logsigmoid(z) - 0.1 * F.logsigmoid(-z)).mean()
 
 
+@attempt("dpo_loss", "log-of-sigmoid")
+def held_at_fifty(chosen, rejected, reference_chosen, reference_rejected, beta):
+    logits = beta * ((chosen - reference_chosen) - (rejected - reference_rejected))
+    return torch.nn.functional.softplus(-torch.clamp(logits, -50, 50)).mean()
+
+
+@attempt("dpo_loss", "log-of-sigmoid")
+def sigmoid_never_zero(chosen, rejected, reference_chosen, reference_rejected, beta):
+    logits = beta * (chosen - rejected - (reference_chosen - reference_rejected))
+    return -torch.log(torch.sigmoid(logits).clamp(1e-30)).mean()
+
+
 # --- ipo_loss ------------------------------------------------------------------------------------
 
 
@@ -474,6 +509,15 @@ def sums_and_no_brackets(
     return ((h - 1 / 2 * tau) ** 2).mean()
 
 
+@attempt("ipo_loss", "both-counts-together")
+def counts_of_the_batch(
+    chosen, rejected, reference_chosen, reference_rejected, chosen_tokens, rejected_tokens, tau
+):
+    up = (chosen - reference_chosen) / chosen_tokens.sum()
+    down = (rejected - reference_rejected) / rejected_tokens.sum()
+    return ((up - down - 0.5 / tau) ** 2).mean()
+
+
 # --- simpo_loss ----------------------------------------------------------------------------------
 
 
@@ -546,6 +590,13 @@ def log_sigma(chosen, rejected, chosen_tokens, rejected_tokens, beta, gamma):
 @attempt("simpo_loss", "not-per-token", "gamma-ignored")
 def dpo_without_reference(chosen, rejected, chosen_tokens, rejected_tokens, beta, gamma):
     return -F.logsigmoid(beta * (chosen - rejected)).mean()
+
+
+@attempt("simpo_loss", "log-of-sigmoid")
+def score_held_at_fifty(chosen, rejected, chosen_tokens, rejected_tokens, beta, gamma):
+    gap = beta * chosen / chosen_tokens - beta * rejected / rejected_tokens - gamma
+    gap = gap.clamp(min=-50, max=50)
+    return torch.log(1 + torch.exp(-gap)).mean()
 
 
 # --- kto_loss ------------------------------------------------------------------------------------
@@ -801,6 +852,44 @@ def relu_of_the_kl(
     gain = torch.where(desirable, policy - reference - z0, z0 - policy + reference)
     weight = desirable * desirable_weight + (~desirable) * undesirable_weight
     return (weight * (1 - (beta * gain).sigmoid())).mean()
+
+
+@attempt("kto_loss", "exponentials-divided")
+def sigmoid_by_hand(
+    policy,
+    reference,
+    desirable,
+    policy_kl,
+    reference_kl,
+    beta,
+    desirable_weight,
+    undesirable_weight,
+):
+    def sig(x):
+        return torch.exp(x) / (1 + torch.exp(x))
+
+    r = policy - reference
+    z0 = (policy_kl - reference_kl).mean().clamp(min=0).detach()
+    w = desirable * desirable_weight + ~desirable * undesirable_weight
+    return (w * (1 - sig(torch.where(desirable, r - z0, z0 - r) * beta))).mean()
+
+
+@attempt("kto_loss", "reference-point-not-detached")
+def only_the_policy_detached(
+    policy,
+    reference,
+    desirable,
+    policy_kl,
+    reference_kl,
+    beta,
+    desirable_weight,
+    undesirable_weight,
+):
+    r = policy - reference
+    z0 = torch.relu((policy_kl.detach() - reference_kl).mean())
+    good = desirable_weight * (1 - torch.sigmoid(beta * (r - z0)))
+    bad = undesirable_weight * (1 - torch.sigmoid(beta * (z0 - r)))
+    return torch.where(desirable, good, bad).mean()
 
 
 # --- add_noise -----------------------------------------------------------------------------------

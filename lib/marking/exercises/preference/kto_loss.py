@@ -15,19 +15,17 @@ from marking.exercises.preference._alone import alone
 from marking.exercises.preference._logistic import exact, log_probs
 
 
-def loss_and_gradients(answer, policy, policy_kl, **others):
-    """The loss, and what it sends back to the two log-probabilities of the policy."""
-    policy, policy_kl = (x.clone().requires_grad_() for x in (policy, policy_kl))
+def loss_and_gradients(answer, policy, policy_kl, reference_kl, **others):
+    """The loss, and what it sends back to the policy's log-probabilities and to z0's."""
+    learn = [x.clone().requires_grad_() for x in (policy, policy_kl, reference_kl)]
+    given = [None, None, None]
     with torch.enable_grad():
-        loss = answer(policy=policy, policy_kl=policy_kl, **others)
-        if not isinstance(loss, torch.Tensor):
-            return loss, torch.zeros_like(policy), torch.zeros_like(policy_kl)
-        given = [None, None]
-        if loss.requires_grad:
-            given = torch.autograd.grad(loss.sum(), (policy, policy_kl), allow_unused=True)
-    pairs = zip(given, (policy, policy_kl), strict=True)
-    gradients = [torch.zeros_like(x) if g is None else g for g, x in pairs]
-    return loss.detach(), gradients[0].detach(), gradients[1].detach()
+        loss = answer(policy=learn[0], policy_kl=learn[1], reference_kl=learn[2], **others)
+        if isinstance(loss, torch.Tensor) and loss.requires_grad:
+            given = torch.autograd.grad(loss.sum(), learn, allow_unused=True)
+    pairs = zip(given, learn, strict=True)
+    gradients = [(torch.zeros_like(x) if g is None else g).detach() for g, x in pairs]
+    return (loss.detach() if isinstance(loss, torch.Tensor) else loss, *gradients)
 
 
 # --- situations: a mistake shows in one always or never ------------------------------------------
@@ -110,6 +108,17 @@ def one_answer(draw):
     return _inputs(draw, torch.tensor([True]))
 
 
+def far_apart(draw):
+    """By thousands, in the right direction and in the wrong one, and never as many of each."""
+    answers = [(True, 1), (True, -1), (False, 1), (False, 1), (False, -1)]
+    answers += [(True, 1)] * draw.size(2, 4)
+    desirable, signs = (torch.tensor(x) for x in zip(*answers, strict=True))
+    inputs = _inputs(draw, desirable)
+    reference = inputs["reference"] - 20_000
+    moved = signs * exact(6000 + 1000 * draw.normal(len(signs)).abs())
+    return inputs | {"policy": reference + moved, "reference": reference}
+
+
 def not_moved_yet(draw):
     """As many good answers as bad ones, weighed alike: at 0, where clamp, relu and max differ in
     what they pass on, nothing comes of it.
@@ -171,6 +180,13 @@ def _same(z):
 
 
 not_detached = partial(_loss, detach=_same)
+half_detached = tuple(
+    alone(partial(_loss, kl=kl, detach=_same))
+    for kl in (
+        lambda p, q, r: (p.detach() - q).mean(),
+        lambda p, q, r: (p - q.detach()).mean(),
+    )
+)
 not_clamped = partial(_loss, clamp=_same)
 distance = partial(_loss, clamp=torch.abs)
 clamped_above = partial(_loss, clamp=lambda z: z.clamp(max=0))
@@ -223,6 +239,16 @@ one_less_logarithm = _value(lambda gain: 1 - F.logsigmoid(gain))
 not_squashed = _value(lambda gain: 1 - gain)
 not_squashed_negated = _value(lambda gain: -gain)
 hinge = _value(lambda gain: (1 - gain).relu())
+exponentials_divided = _value(lambda gain: 1 - gain.exp() / (1 + gain.exp()))
+exponentials_divided_raw = tuple(
+    _value(value)
+    for value in (
+        lambda gain: 1 - 1 / (1 + (-gain).exp()),
+        lambda gain: 1 / (1 + gain.exp()),
+        lambda gain: (-gain).exp() / (1 + (-gain).exp()),
+    )
+)
+exponentials_divided_otherwise = tuple(map(alone, exponentials_divided_raw))
 squashed_otherwise = _value(lambda gain: 1 - torch.tanh(gain))
 
 kinds_swapped = partial(_loss, select=lambda d, good, bad: torch.where(d, bad, good))
@@ -282,6 +308,32 @@ def weight_of_the_value(
     return _loss(*inputs, desirable_weight, undesirable_weight) + (1 - weight).mean()
 
 
+def _of_the_own_kind(value):
+    """One gain an answer, that of its kind: what overflows is then another part of the gradient."""
+
+    def loss(
+        policy,
+        reference,
+        desirable,
+        policy_kl,
+        reference_kl,
+        beta,
+        desirable_weight,
+        undesirable_weight,
+    ):
+        z = (policy_kl - reference_kl).mean().clamp(min=0).detach()
+        r = policy - reference
+        weight = torch.where(desirable, desirable_weight, undesirable_weight).to(policy)
+        return (weight * value(beta * torch.where(desirable, r - z, z - r))).mean()
+
+    return loss
+
+
+exponentials_divided_by_kind = tuple(
+    _of_the_own_kind(m.keywords["value"]) for m in (exponentials_divided, *exponentials_divided_raw)
+)
+
+
 # --- other right answers -------------------------------------------------------------------------
 
 
@@ -314,7 +366,7 @@ def kind_by_kind(
     undesirable_weight,
 ):
     """As trl has it: the losses of both kinds end to end, then one mean."""
-    z0 = F.relu(policy_kl.detach().mean() - reference_kl.mean())
+    z0 = F.relu(policy_kl.detach().mean() - reference_kl.detach().mean())
     r = policy - reference
     good = 1 - F.sigmoid(beta * (r[desirable] - z0))
     bad = 1 - F.sigmoid(beta * (z0 - r[~desirable]))
@@ -337,7 +389,7 @@ def answer_by_answer(
     for p, q, good in zip(policy, reference, desirable, strict=True):
         gain = p - q - z0 if good else z0 - (p - q)
         weight = desirable_weight if good else undesirable_weight
-        total = total + weight / (1 + torch.exp(beta * gain))
+        total = total + weight * torch.special.expit(-beta * gain)
     return total / len(policy)
 
 
@@ -348,7 +400,7 @@ KTO_LOSS = Exercise(
     id="preference.kto_loss",
     title="The loss of KTO",
     returns="a scalar tensor in the dtype of policy; z0 passes no gradient on",
-    outputs=("loss", "gradient_of_policy", "gradient_of_policy_kl"),
+    outputs=("loss", "gradient_of_policy", "gradient_of_policy_kl", "gradient_of_reference_kl"),
     through=loss_and_gradients,
     points=4,
     difficulty=3,
@@ -364,14 +416,16 @@ KTO_LOSS = Exercise(
         "bad answers alone": only_bad,
         "one answer": one_answer,
         "a policy that has not moved": not_moved_yet,
+        "far apart": far_apart,
     },
     mistakes=(
         Mistake(
             "reference-point-not-detached",
             not_detached,
-            "a gradient flows through z0 to the mismatched answers; z0 is a number to compare "
-            "with, so cut it off with detach().",
+            "a gradient flows through z0 to the mismatched answers, of the policy or of the "
+            "reference; z0 is a number to compare with, so cut it off with detach().",
             CHANGE,
+            also=half_detached,
         ),
         Mistake(
             "reference-point-not-clamped",
@@ -563,6 +617,14 @@ KTO_LOSS = Exercise(
             "weight.",
             CHANGE,
             also=(*map(alone, (not_squashed_negated, hinge, squashed_otherwise)),),
+        ),
+        Mistake(
+            "exponentials-divided",
+            exponentials_divided,
+            "σ is made of exponentials, which overflow for answers that lie far apart: the loss or "
+            "its gradient is NaN. Use torch.sigmoid.",
+            CHANGE,
+            also=(*exponentials_divided_otherwise, *exponentials_divided_by_kind),
         ),
         Mistake(
             "cut-off",
