@@ -116,7 +116,9 @@ def far_apart(draw):
     inputs = _inputs(draw, desirable)
     reference = inputs["reference"] - 20_000
     moved = signs * exact(6000 + 1000 * draw.normal(len(signs)).abs())
-    return inputs | {"policy": reference + moved, "reference": reference}
+    gained = (inputs["policy_kl"] - inputs["reference_kl"]).clamp(-4, 8)  # in e^4, not in e^9
+    policy_kl = inputs["reference_kl"] + gained
+    return inputs | {"policy": reference + moved, "reference": reference, "policy_kl": policy_kl}
 
 
 def not_moved_yet(draw):
