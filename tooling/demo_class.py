@@ -187,11 +187,22 @@ def _right(chapter: str):
     names_changed |= {"hidden": "inner", "factor": "ratio", "distance": "gap"}
     copied = own_answers(3, chapter)
     for old, new in names_changed.items():
-        copied = {k: re.sub(rf"(?<!\.)\b{old}\b(?!=)", new, text) for k, text in copied.items()}
+        copied = {k: renamed(text, old, new) for k, text in copied.items()}
     data = packed(notebook(copied, chapter))
     yield Student(
         "right-10-copy", "right", "right-03 with some names changed", data, right=names(chapter)
     )
+
+
+NOT_TOLD = ("bytes-returned",)  # bytes do not leave the container: wrong, and not named there
+
+
+def renamed(text: str, old: str, new: str) -> str:
+    """The code with one name changed, unless it is a parameter: those are given."""
+    parameters = re.search(r"def \w+\((.*?)\)", text, re.S)[1]
+    if re.search(rf"\b{old}\b", parameters):
+        return text
+    return re.sub(rf"(?<!\.)\b{old}\b(?!=)", new, text)
 
 
 def with_mistakes(
@@ -200,7 +211,8 @@ def with_mistakes(
     """Answers of which some are wrong, and exercise → the mistake made in it."""
     answers, named, own = own_answers(k, chapter), {}, random.Random(f"mistakes {k}")
     for name in own.sample(names(chapter), how_many):
-        mistake, answers[name] = own.choice(wrong_answers(name, chapter))
+        told = [w for w in wrong_answers(name, chapter) if w[0] not in NOT_TOLD]
+        mistake, answers[name] = own.choice(told)
         named[name] = mistake
     return answers, named
 
