@@ -81,7 +81,11 @@ def run_apart(lesson: Path, folder: Path) -> tuple[dict | None, str]:
 
 
 def at_once() -> int:
-    return int(os.environ.get("CLEARHEAD_AT_ONCE", "1"))
+    """How many lessons run at a time. Ends with a sentence when the variable is no number."""
+    said = os.environ.get("CLEARHEAD_AT_ONCE", "1")
+    if not said.isdecimal() or int(said) == 0:
+        sys.exit(f"CLEARHEAD_AT_ONCE is {said!r}; give the number of lessons to run at a time.")
+    return int(said)
 
 
 @cache

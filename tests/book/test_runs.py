@@ -71,3 +71,10 @@ def test_a_lesson_that_stops_is_named_with_its_error_and_not_kept(lesson, run_he
     [said] = execute.fill(tmp_path / "cache")
     assert "01_lesson.md stopped" in said and "ZeroDivisionError" in said
     assert execute.records(tmp_path / "cache") == {}
+
+
+@pytest.mark.parametrize("said", ["two", "0", "-1", ""])
+def test_a_wrong_number_of_lessons_at_a_time_is_one_sentence(said, monkeypatch):
+    monkeypatch.setenv("CLEARHEAD_AT_ONCE", said)
+    with pytest.raises(SystemExit, match="CLEARHEAD_AT_ONCE is .* give the number"):
+        execute.at_once()
