@@ -76,5 +76,5 @@ def test_a_lesson_that_stops_is_named_with_its_error_and_not_kept(lesson, run_he
 @pytest.mark.parametrize("said", ["two", "0", "-1", ""])
 def test_a_wrong_number_of_lessons_at_a_time_is_one_sentence(said, monkeypatch):
     monkeypatch.setenv("CLEARHEAD_AT_ONCE", said)
-    with pytest.raises(SystemExit, match="CLEARHEAD_AT_ONCE is .* give the number"):
+    with pytest.raises(SystemExit, match="give the number of lessons"):
         execute.at_once()
