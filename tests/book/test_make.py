@@ -126,6 +126,7 @@ def test_an_edit_of_the_library_changes_the_name_of_the_execution_cache(tmp_path
     assert build.cache_folder() == before
     source.write_text("scale = 2\n")
     assert build.cache_folder() != before
+    build.remove_older_caches()
     assert not before.exists()
 
 

@@ -109,11 +109,15 @@ def test_blocked_user_namespaces_are_told_in_one_sentence():
     [
         ("import time; time.sleep(60)", "not ready after 0.5 s: does this machine do much else"),
         ("import sys; sys.exit(7)", "did not start: it ended with status 7"),
+        (
+            "import os, sys, time; os.close(int(sys.argv[-1])); time.sleep(0.2); sys.exit(7)",
+            "did not start: it ended with status 7",  # the connection ends before the process does
+        ),
         ("raise OSError('no room')", "did not start: OSError: no room"),
     ],
 )
 def test_a_container_that_does_not_start_is_told_in_one_sentence(program, says, monkeypatch):
-    monkeypatch.setattr(sandbox, "START_SECONDS", 0.5 if "sleep" in program else 30.0)
+    monkeypatch.setattr(sandbox, "START_SECONDS", 0.5 if "sleep(60)" in program else 30.0)
     container = Container()
     monkeypatch.setattr(container, "_command", lambda: [sys.executable, "-c", program])
     with pytest.raises(SandboxError, match=says):

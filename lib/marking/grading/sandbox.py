@@ -69,7 +69,7 @@ class Container:
         theirs.close()
         self._control = ours
         if self._word(START_SECONDS) != {"ready": True}:
-            late = self._alive()
+            late = self._still_runs()
             self._process.kill()
             said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
             ended = self._process.wait()
@@ -119,6 +119,12 @@ class Container:
     def _alive(self) -> bool:
         return self._process is not None and self._process.poll() is None
 
+    def _still_runs(self) -> bool:
+        """Does it run? One that ends closes its connection a moment before it has ended."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1.0)
+        return self._alive()
+
     def _finish(self) -> None:
         if self._control is None:
             return
@@ -127,8 +133,7 @@ class Container:
         word = self._word(STOP_SECONDS)
         if word != {"done": True, "left": 0}:
             if word is None:
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(0.2)
+                self._still_runs()
             # done is False: its server ended, which student code has no means to bring about
             self.died = not self._alive() or (word or {}).get("done") is False
             self.stop()  # it was killed, or cannot clear up: a fresh one next time
