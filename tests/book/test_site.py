@@ -69,34 +69,48 @@ class Visit:
 
 @pytest.fixture(scope="module")
 def visits(headless, home):
-    """Every page, loaded once at 360 px with the network blocked."""
+    """Every page, loaded once at 360 px with the network blocked; a few load at a time."""
     context = headless.new_context(viewport=PHONE)
     context.route(
         lambda url: not url.startswith(home), lambda route: route.abort("internetdisconnected")
     )
     done = {}
-    for path in PAGES:
-        visit, page = Visit(), context.new_page()
-        page.on("request", lambda r, v=visit: r.url.startswith(home) or v.elsewhere.append(r.url))
-        page.on("pageerror", lambda e, v=visit: v.errors.append(str(e)))
-        page.on("console", lambda m, v=visit: m.type == "error" and v.errors.append(m.text))
-        page.goto(home + path)
-        page.wait_for_load_state("networkidle")
-        if page.locator(".math").count():
-            page.wait_for_selector("mjx-container", timeout=20_000, state="attached")
-            page.evaluate("() => MathJax.startup.promise")
-        visit.width = page.evaluate("() => document.documentElement.scrollWidth")
-        visit.rendered = page.locator("mjx-container").count()
-        visit.text = page.evaluate(
-            "() => { const b = document.body.cloneNode(true);"
-            " b.querySelectorAll('pre, code, script, style, mjx-container')"
-            ".forEach(e => e.remove());"
-            " return b.textContent }"
-        )
-        done[path] = visit
-        page.close()
+    for few in batched(PAGES, 4):
+        begun = [begin_visit(context, home, path) for path in few]
+        for path, (visit, page) in zip(few, begun, strict=True):
+            finish_visit(visit, page)
+            done[path] = visit
     context.close()
     return done
+
+
+def batched(items, size):
+    return [items[i : i + size] for i in range(0, len(items), size)]
+
+
+def begin_visit(context, home, path):
+    visit, page = Visit(), context.new_page()
+    page.on("request", lambda r: r.url.startswith(home) or visit.elsewhere.append(r.url))
+    page.on("pageerror", lambda e: visit.errors.append(str(e)))
+    page.on("console", lambda m: m.type == "error" and visit.errors.append(m.text))
+    page.goto(home + path, wait_until="commit")
+    return visit, page
+
+
+def finish_visit(visit, page):
+    page.wait_for_load_state("networkidle")
+    if page.locator(".math").count():
+        page.wait_for_selector("mjx-container", timeout=20_000, state="attached")
+        page.evaluate("() => MathJax.startup.promise")
+    visit.width = page.evaluate("() => document.documentElement.scrollWidth")
+    visit.rendered = page.locator("mjx-container").count()
+    visit.text = page.evaluate(
+        "() => { const b = document.body.cloneNode(true);"
+        " b.querySelectorAll('pre, code, script, style, mjx-container')"
+        ".forEach(e => e.remove());"
+        " return b.textContent }"
+    )
+    page.close()
 
 
 @pytest.mark.parametrize("path", PAGES)
