@@ -19,7 +19,7 @@ filled; a pass that was cut short leaves some layers longer, and `truncate(lengt
 `StaticCache` reserves `max_length` slots once and writes into them. `Int8Cache` and `PagedCache`
 have modules of their own.
 
-**Source.** Shazeer, 2019, section 2.4 (incremental attention); Pope et al., 2022, section 2.1.
+**Source.** Shazeer, 2019, section 2.4 (incremental attention); Pope et al., 2022, section 2.
 """
 
 from typing import Protocol, runtime_checkable

@@ -20,7 +20,7 @@ before it.
 `(C, H·D)`, applied as `x @ w.mT`. Keys and values are `(B, K, S, D)`; query head h reads key/value
 head h // (H / K). The rotation $R_t$ is the half-split one of `rotary`.
 
-**Source.** Pope et al., 2022, section 2.1, for the phases; Shazeer, 2019, section 2.4.
+**Source.** Pope et al., 2022, section 2.2, for the phases; Shazeer, 2019, section 2.4.
 """
 
 import torch

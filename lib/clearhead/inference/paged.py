@@ -20,8 +20,8 @@ one layer. `table` is `(B, M)`, integers; a row's entries past its last used blo
 and −1 is customary there. `lengths` is `(B,)`. Gathered: `(B, K, S, D)` with S the greatest length,
 and zeros past a sequence's end.
 
-**Elsewhere.** vLLM's and FlashAttention's kernels read the blocks where they lie, in the same
-layout; gathering first, as here, copies what attention then reads once more.
+**Elsewhere.** The kernels of FlashAttention, in this layout, and of vLLM, in one of its own, read
+the blocks where they lie; gathering first, as here, copies what attention then reads once more.
 
 **Source.** Kwon et al., 2023, sections 4.1 to 4.3 and figure 5.
 """

@@ -20,7 +20,7 @@ mask of such a batch are those of `positions`.
 **A model** is a `Decoder`, or anything with `prefill` and `decode_step` of its own, which are then
 called: a `FastDecoder`.
 
-**Source.** Pope et al., 2022, section 2.1; Agrawal et al., 2023 (Sarathi), section 4, for chunks.
+**Source.** Pope et al., 2022, section 2.2; Agrawal et al., 2023 (Sarathi), section 4, for chunks.
 """
 
 import torch

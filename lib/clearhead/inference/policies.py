@@ -16,9 +16,9 @@ $$
 
 rows, where the right side is what the two others compute.
 
-**Source.** Yu et al., 2022 (Orca), section 3, for static batching and for scheduling by step; Kwon
-et al., 2023 (vLLM), for prompts first; Agrawal et al., 2024 (Sarathi-Serve), section 4, for chunks
-that leave no stall.
+**Source.** Yu et al., 2022 (Orca), section 3, for static batching and for scheduling by step;
+Agrawal et al., 2024 (Sarathi-Serve), for prompts first, as vLLM then had it, and section 4 for
+chunks that leave no stall.
 """
 
 from collections import deque

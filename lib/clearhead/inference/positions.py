@@ -20,8 +20,8 @@ $$
 **Shapes.** Positions `(B, T)`, int64. The mask `(B, T, past + T)`, boolean, True = may attend. A
 query that is padding itself sees nothing: equation (2) then asks for pads ≤ j ≤ i' < pads.
 
-**Elsewhere.** transformers computes (1) from its `attention_mask` as `cumsum(-1) - 1`, and 1 in
-place of 0 where there is padding.
+**Elsewhere.** transformers computes (1) from its `attention_mask` as `cumsum(-1) - 1`, and 0
+where there is padding, as here (older versions have 1 there).
 """
 
 import torch

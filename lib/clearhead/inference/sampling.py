@@ -37,7 +37,7 @@ rounded sum may reach 1 early, and would cut off the tail.
 **Elsewhere.** transformers' `TopPLogitsWarper` sorts upwards and drops while the sum is at most
 1 − p: the same set, except that of tokens with equal logits it drops the lower id first.
 
-**Source.** Top-k: Fan et al., 2018, section 5.1. Top-p: Holtzman et al., 2020, section 3.1. Min-p:
+**Source.** Top-k: Fan et al., 2018, section 5.4. Top-p: Holtzman et al., 2020, section 3.1. Min-p:
 Nguyen et al., 2024, section 3. Equation (3): Keskar et al., 2019, section 4.1, where logits are
 divided whatever their sign; the case for negative ones is transformers'.
 """

@@ -32,7 +32,7 @@ prompt, so it cancels in every comparison of two.
 **Shapes.** The last axis is the N answers; before it may stand prompts. Policies are given and
 returned as log-probabilities. A log-probability of −∞ is an answer that is never given.
 
-**Source.** Ziebart et al., 2008; Rafailov et al., 2023 (arXiv 2305.18290), section 4, appendix A.1.
+**Source.** Rafailov et al., 2023 (arXiv 2305.18290), section 4, appendix A.1.
 """
 
 import torch

@@ -23,7 +23,7 @@ the model in training, needs a reward for every sample, and has no reference tha
 **Shapes.** `states` `(K + 1, B, *S)`, noise first, as `sample(…, keep=True)` gives them; a chain's
 log-probabilities are `(B, K − 1)`, in the order in which they were drawn.
 
-**Source.** Black et al., 2023 (arXiv 2305.13301), section 4.2 (DDPO-IS).
+**Source.** Black et al., 2023 (arXiv 2305.13301), section 4.3 (DDPO-IS).
 """
 
 import math

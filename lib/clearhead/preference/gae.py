@@ -26,7 +26,7 @@ last step, used where that step did not end the episode.
 
 **Numerics.** fp32 at least. Advantages and returns are targets: no gradient passes.
 
-**Source.** Schulman et al., 2016 (arXiv 1506.02438), equations 16 and 17.
+**Source.** Schulman et al., 2016 (arXiv 1506.02438), equations 16 to 18.
 """
 
 import torch

@@ -13,9 +13,10 @@ $$
 \text{loss} = \frac{1}{N} \sum_i \Big( h_i - \frac{1}{2 \tau} \Big)^2 \tag{2}
 $$
 
-**Per token or not.** Azar et al. write (1) with whole log-ratios, for answers of one token each;
-give counts of 1 for that. trl divides by the answer's tokens, "confirmed with the authors": the
-goal 1/(2τ) is then one for a difference of means, and the same τ asks for more nats.
+**Per token or not.** Azar et al. write (1) with whole log-ratios; give counts of 1 for that. trl
+divides by the answer's tokens; its code says that the authors confirmed this and that the paper's
+results have it. The goal 1/(2τ) is then one for a difference of means, and the same τ asks for more
+nats.
 
 **Shapes.** Log-probabilities of whole answers and their numbers of tokens, each `(N,)`. The
 reference's carry no gradient.

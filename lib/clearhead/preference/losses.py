@@ -17,9 +17,11 @@ What is left to choose is which ratio is clipped, where, and how long the mean i
 | `dapo_loss` | a token's | 0.2, 0.28 | token | scaled | none |
 | `gspo_loss` | an answer's | 3e-4, 4e-4 | sequence | scaled | none |
 
-**The weight of the KL term.** With $w = 1$, as in GRPO's paper, the term is off the policy after
-the first update: its tokens come from the old policy. $w = r$ corrects for that
-(`corrected=True`; DeepSeek-V3.2's way and trl's default).
+**The weight of the KL term.** With $w = 1$, as in GRPO's paper, the expected gradient on the policy
+is that of $\mathrm{KL}(\pi_\text{ref} \,\|\, \pi)$. With $w = r$ the ratio is differentiated too
+and the gradient is that of $\mathrm{KL}(\pi \,\|\, \pi_\text{ref})$, already in the first update;
+after it $r$ also corrects for the tokens being the old policy's (`corrected=True`; DeepSeek-V3.2's
+way and trl's default).
 
 **Shapes.** Log-probs and `mask` `(B, T)`; `advantages` `(B,)`, one an answer. In each mask True is
 a token that the policy wrote, EOS too.

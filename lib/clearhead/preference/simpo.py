@@ -8,7 +8,8 @@ $$
 
 The mean is what generation looks at, and a long answer is not worse for being long. Without a
 reference nothing says how far the policy may go: γ, the margin asked for, and few steps do. As
-scores are means, β is larger than DPO's: 2 to 10, with γ about half to one and a half.
+scores are means, β is larger than DPO's: 2 or 2.5 in the authors' models, with γ from 0.25 to 1.6;
+with a larger β (they suggest 10) γ/β is what to tune, from 0 to 1.
 
 **Shapes.** Log-probabilities of whole answers and their numbers of tokens, each `(N,)`.
 
