@@ -1,8 +1,8 @@
 r"""How the learning rate moves: up at first, then down, by a cosine or late and straight.
 
 Large steps at the start are those that make a run diverge, so the steps start small and grow for
-$w$ updates (*warm-up*). At the end small steps settle what large ones keep shaking. With $t$ = 1, 2, … counting
-the updates, $\eta$ the peak, $\eta_0$ the floor and $n$ all updates:
+$w$ updates (*warm-up*). At the end small steps settle what large ones keep shaking. With $t$ = 1,
+2, … counting the updates, $\eta$ the peak, $\eta_0$ the floor and $n$ all updates:
 
 $$
 \eta_t = \begin{cases}
