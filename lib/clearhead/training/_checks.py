@@ -72,13 +72,15 @@ def require_documents(documents: Sequence[Sequence[int]]) -> None:
 
 
 def require_numbers(**tensors: Tensor) -> None:
-    """Every argument is a (B, T) tensor of integers, all of one shape."""
+    """Every argument is a (B, T) tensor of signed integers, which hold −100, all of one shape."""
     first_name, first = next(iter(tensors.items()))
     for name, x in tensors.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
-        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"{name} is {x.dtype}; give a tensor of integers, torch.int64.")
+        if x.is_floating_point() or x.is_complex() or not x.dtype.is_signed:
+            raise TypeError(
+                f"{name} is {x.dtype}; give signed integers, for example {name}.long()."
+            )
         if x.ndim != 2:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; give (B, T), a row each.")
         if x.shape != first.shape:

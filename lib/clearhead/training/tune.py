@@ -47,7 +47,8 @@ def weighted_loss(
     hidden = hidden_states(model, ids)[:, :-1][needed]
     logits = precise(hidden @ vocabulary_matrix(model).mT)
     nll = logits.new_zeros(needed.shape)
-    nll = nll.masked_scatter(needed, F.cross_entropy(logits, ids[:, 1:][needed], reduction="none"))
+    targets = ids[:, 1:][needed].long()
+    nll = nll.masked_scatter(needed, F.cross_entropy(logits, targets, reduction="none"))
     return weighted_prompt_loss(nll, prompt, response, prompt_weight)
 
 

@@ -15,6 +15,10 @@ def i(*shape):
     return torch.zeros(shape, dtype=torch.int64)
 
 
+def byte(*shape):
+    return torch.zeros(shape, dtype=torch.uint8)
+
+
 def yes(*shape):
     return torch.ones(shape, dtype=torch.bool)
 
@@ -60,6 +64,11 @@ CASES = [
     ),
     (lambda: C.per_token_loss(f(1, 3, 5), i(1, 3) - 1), ValueError, "-1 is to be predicted"),
     (lambda: C.perplexity(f(1, 3), ~yes(1, 3), 4), ValueError, "real is False everywhere"),
+    (
+        lambda: C.per_token_loss(f(1, 3, 5), byte(1, 3)),
+        TypeError,
+        "labels is torch.uint8; .*signed",
+    ),
     (lambda: C.perplexity(f(1, 3) - 1, yes(1, 3), 0), ValueError, "n_bytes is 0"),
     (lambda: C.perplexity(f(1, 3) + 1, yes(1, 3), 4), ValueError, "add up to 3, .* not the loss"),
     (
@@ -115,6 +124,7 @@ CASES = [
     # the run
     (lambda: recipe(steps=0), ValueError, "steps is 0"),
     (lambda: recipe(batch=2.0), TypeError, "batch is a float"),
+    (lambda: C.make_rows(byte(2, 4)), TypeError, r"ids is torch.uint8; .*signed.* ids.long\(\)"),
     (lambda: recipe(micro_batch=0), ValueError, "micro_batch is 0"),
     (lambda: recipe(peak=0.0), ValueError, "peak is 0.0; give a number above 0"),
     (lambda: recipe(clip=0), ValueError, "clip is 0; give a number above 0"),

@@ -15,6 +15,7 @@ def t(rows, dtype=torch.int64):
 AB = [([97, 98], 1)]
 IDS, HEADER = t([[1, 2, 3, 4]]), t([1, 2])
 USER = {"role": "user", "content": "Hi"}
+BYTES = t([[1, 2, 3, 4]], torch.uint8)
 BOT = {"role": "assistant", "content": "Hello"}
 MARKED = ("<|im_start|>", "<|im_end|>")
 BPE = T.ByteBPE([(97, 98)], MARKED)
@@ -91,6 +92,8 @@ CASES = [
     (lambda: T.sft_labels(IDS, HEADER[None], 3, 0), TypeError, "header is no row of ids"),
     (lambda: T.sft_labels(IDS, HEADER[:0], 3, 0), ValueError, "header is empty"),
     (lambda: T.sft_labels(IDS, HEADER, 2, 0), ValueError, r"header \[1, 2\] holds end, 2"),
+    (lambda: T.packed_labels(BYTES, IDS), TypeError, "ids is torch.uint8; .*signed"),
+    (lambda: T.sft_labels(BYTES, HEADER, 3, 0), TypeError, "ids is torch.uint8; .*signed"),
     (lambda: T.sft_labels(IDS, HEADER, 3, None), TypeError, "pad is a NoneType"),
     (lambda: T.render_chat([]), ValueError, "messages is empty; give one message or more"),
     (lambda: T.render_chat(USER), TypeError, "messages is a dict; give a list of messages"),
