@@ -42,6 +42,7 @@ def recipe(**changes):
 
 
 RIGHT = C.make_rows(i(2, 4))
+PARAMETER = torch.nn.Parameter(f(2))
 UNREAL = torch.tensor([[True, False, True]])
 
 CASES = [
@@ -105,6 +106,9 @@ CASES = [
     (lambda: step(lr=-0.1), ValueError, "lr is -0.1; give 0 or more"),
     (lambda: step(beta2=1.0), ValueError, "beta2 is 1.0; give a number from 0 to less than 1"),
     (lambda: C.AdamW([torch.nn.Parameter(f(2))], lr=0.1, beta1=-1), ValueError, "beta1 is -1"),
+    (lambda: C.AdamW([{"params": [PARAMETER], "lr": -1.0}], lr=0.1), ValueError, "lr is -1.0"),
+    (lambda: step(eps=0), ValueError, r"eps is 0; give 1e-37 or more, .* from 0"),
+    (lambda: step(eps=1e-60), ValueError, "eps is 1e-60; give 1e-37 or more"),
     (lambda: C.decay_groups(model().requires_grad_(False), 0.1), ValueError, "unfreeze some"),
     (lambda: rate(step=-1), ValueError, "step is -1"),
     (lambda: rate(step=0.5), TypeError, "step is a float"),
@@ -132,6 +136,7 @@ CASES = [
     (lambda: recipe(beta1=1.5), ValueError, "beta1 is 1.5"),
     (lambda: recipe(dtype=torch.float16), ValueError, "dtype is torch.float16; give"),
     (lambda: C.train(model(), RIGHT, recipe(), every=0), ValueError, "every is 0"),
+    (lambda: recipe(eps=0.0), ValueError, "eps is 0.0; give 1e-37 or more"),
     (lambda: C.train(model(), i(2, 4), recipe()), TypeError, "rows is a Tensor; make_rows"),
     (
         lambda: C.train(model(), C.make_rows(i(2, 4) + 5), recipe()),
