@@ -116,12 +116,17 @@ def require_messages(messages: Sequence[dict[str, str]]) -> None:
             raise ValueError(f"Message {i} has the role {role!r}; known are {', '.join(ROLES)}.")
         if not isinstance(content, str):
             raise TypeError(f"Message {i} has a content of {type(content).__name__}; give text.")
-        for marker in MARKERS:
-            if marker in content:
-                raise ValueError(
-                    f"The content of message {i} holds {marker!r}, which the model would read as "
-                    "the border of a turn; take it out."
-                )
+        require_no_marker(f"The content of message {i}", content)
+
+
+def require_no_marker(name: str, text: str) -> None:
+    """No text in `text` can be taken for the border of a turn."""
+    for marker in MARKERS:
+        if marker in text:
+            raise ValueError(
+                f"{name} holds {marker!r}, which the model would read as the border of a turn; "
+                "take it out."
+            )
 
 
 def require_chat_tokenizer(tokenizer) -> None:
