@@ -17,6 +17,7 @@ from .batches import Rows, require_rows
 from .chunked import chunked_loss, hidden_states, vocabulary_matrix
 
 
+from .loss import exponential
 class HeldOut(NamedTuple):
     """What `evaluate` measured."""
 
@@ -51,4 +52,4 @@ def evaluate(
     model.train(mode)
     loss = total / labels
     bits = None if n_bytes is None else total / (n_bytes * math.log(2))
-    return HeldOut(loss, math.exp(loss), bits, labels)
+    return HeldOut(loss, exponential(loss), bits, labels)

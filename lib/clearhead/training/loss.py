@@ -108,7 +108,15 @@ def perplexity(
             f"the log-probabilities add up to {total:.6g}, and ln p is never above zero; give "
             "ln p, not the loss -ln p."
         )
-    return math.exp(-total / int(real.sum())), -total / (n_bytes * math.log(2))
+    return exponential(-total / int(real.sum())), -total / (n_bytes * math.log(2))
+
+
+def exponential(x: float) -> float:
+    """e to the power of x, infinite where that is beyond the largest number of fp64."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
 
 
 def weighted_prompt_loss(
