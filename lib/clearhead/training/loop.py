@@ -129,7 +129,12 @@ def _optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.
 def _noise(seed: int, device: torch.device):
     """What is drawn at random inside depends on `seed`, and nothing outside depends on it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        if device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
 
 
