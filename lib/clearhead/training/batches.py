@@ -58,7 +58,7 @@ class Rows(NamedTuple):
         return int((self.labels[:, 1:] != IGNORED).sum())
 
     def fingerprint(self) -> int:
-        """A number that changes when a token of some row does: a sum modulo 2⁶⁴, oddly weighted."""
+        """A number that changes when a token of some row does: a sum modulo 2⁶³, oddly weighted."""
         total = 0
         for x in self:
             numbers = torch.tensor([-7]) if x is None else x.cpu().flatten()
