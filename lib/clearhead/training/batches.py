@@ -109,7 +109,7 @@ def batch_rows(seed: int, step: int, n_rows: int, batch: int) -> Int[Tensor, " b
 
     Raises `TypeError` when a number is not an integer and `ValueError` when one is out of range.
     """
-    require_integer(0, step=step)
+    require_integer(0, seed=seed, step=step)
     require_integer(1, n_rows=n_rows, batch=batch)
     places = torch.arange(step * batch, (step + 1) * batch)
     rounds = places // n_rows

@@ -111,7 +111,8 @@ def encode_chats(
                 encode_chat(tokenizer, messages, default_system=default_system, length=length)
             )
         except (TypeError, ValueError) as error:
-            raise type(error)(f"Conversation {number}: {error}") from None
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Conversation {number}: {error}") from None
     ids, labels = zip(*rows, strict=True)
     return right_pad(ids, pad), right_pad(labels, IGNORED)
 

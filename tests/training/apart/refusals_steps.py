@@ -64,12 +64,12 @@ CASES = [
         "5 is to be predicted, and the logits are about 5 tokens, 0 to 4",
     ),
     (lambda: C.per_token_loss(f(1, 3, 5), i(1, 3) - 1), ValueError, "-1 is to be predicted"),
-    (lambda: C.perplexity(f(1, 3), ~yes(1, 3), 4), ValueError, "real is False everywhere"),
     (
         lambda: C.per_token_loss(f(1, 3, 5), byte(1, 3)),
         TypeError,
         "labels is torch.uint8; .*signed",
     ),
+    (lambda: C.perplexity(f(1, 3), ~yes(1, 3), 4), ValueError, "real is False everywhere"),
     (lambda: C.perplexity(f(1, 3) - 1, yes(1, 3), 0), ValueError, "n_bytes is 0"),
     (lambda: C.perplexity(f(1, 3) + 1, yes(1, 3), 4), ValueError, "add up to 3, .* not the loss"),
     (
@@ -124,19 +124,21 @@ CASES = [
     (lambda: C.make_rows(f(2, 4)), TypeError, "ids is torch.float32"),
     (lambda: C.make_rows(i(2, 4), documents=i(2, 4)), ValueError, "go together"),
     (lambda: C.make_rows(i(2, 4), i(2, 4) - 100), ValueError, "learn: 2 of 2, the first is row 0"),
+    (lambda: C.make_rows(byte(2, 4)), TypeError, r"ids is torch.uint8; .*signed.* ids.long\(\)"),
     (lambda: C.batch_rows(0, 0, 0, 2), ValueError, "n_rows is 0"),
+    (lambda: C.batch_rows(1.5, 0, 3, 2), TypeError, "seed is a float"),
+    (lambda: C.batch_rows("x", 0, 3, 2), TypeError, "seed is a str"),
     # the run
     (lambda: recipe(steps=0), ValueError, "steps is 0"),
     (lambda: recipe(batch=2.0), TypeError, "batch is a float"),
-    (lambda: C.make_rows(byte(2, 4)), TypeError, r"ids is torch.uint8; .*signed.* ids.long\(\)"),
     (lambda: recipe(micro_batch=0), ValueError, "micro_batch is 0"),
     (lambda: recipe(peak=0.0), ValueError, "peak is 0.0; give a number above 0"),
     (lambda: recipe(clip=0), ValueError, "clip is 0; give a number above 0"),
     (lambda: recipe(warmup=5), ValueError, "warmup is 5 of 3 updates"),
     (lambda: recipe(beta1=1.5), ValueError, "beta1 is 1.5"),
+    (lambda: recipe(eps=0.0), ValueError, "eps is 0.0; give 1e-37 or more"),
     (lambda: recipe(dtype=torch.float16), ValueError, "dtype is torch.float16; give"),
     (lambda: C.train(model(), RIGHT, recipe(), every=0), ValueError, "every is 0"),
-    (lambda: recipe(eps=0.0), ValueError, "eps is 0.0; give 1e-37 or more"),
     (lambda: C.train(model(), i(2, 4), recipe()), TypeError, "rows is a Tensor; make_rows"),
     (
         lambda: C.train(model(), C.make_rows(i(2, 4) + 5), recipe()),
@@ -149,6 +151,8 @@ CASES = [
     (lambda: C.initialise(model(), std=0.0), ValueError, "std is 0.0"),
     (lambda: C.progress(0), ValueError, "every is 0"),
     (lambda: C.training_flops(model().config, 0, 4), ValueError, "batch is 0"),
+    (lambda: C.training_flops(model().config, 1, 2, learned=3), ValueError, "learned is 3 of 2 po"),
+    (lambda: C.save_checkpoint("nowhere", -1, {}), ValueError, "step is -1"),
     (lambda: C.utilisation(1, 1.0, -1.0), ValueError, "peak is -1.0"),
 ]
 
