@@ -1,12 +1,13 @@
 r"""Refuse wrong input at the edge, in one sentence that says what came and what is expected.
 
 The jaxtyping shapes in the signatures are checked only in tests; these checks are for you.
-Each function returns nothing and raises `TypeError` (wrong kind or dtype) or `ValueError` (wrong
+Each `require_…` returns nothing and raises `TypeError` (wrong kind or dtype) or `ValueError` (wrong
 size or device).
 """
 
 import math
 
+import torch
 from torch import Tensor
 
 
@@ -50,3 +51,8 @@ def require_finite(**values: float | int) -> None:
             raise TypeError(f"{name} is a {type(value).__name__} ({value!r}); give a number.")
         if not math.isfinite(value):
             raise ValueError(f"{name} is {value}; give a finite number.")
+
+
+def precise(x: Tensor) -> Tensor:
+    """`x` in fp32, or in fp64 where it is that already: what sums and quotients are taken in."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -44,6 +44,18 @@ def test_the_first_step_has_the_size_of_the_rate_whatever_the_gradient_s():
     torch.testing.assert_close(p, t(-0.1, 0.1))
 
 
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16])
+def test_16_bits_are_computed_in_32_and_rounded_once(kind):
+    """In fp16 an eps of 1e-8 is 0: a weight without a gradient would move by 0 / 0."""
+    given = [torch.randn(50).to(kind) for _ in range(3)] + [torch.rand(50).to(kind)]
+    for x in given[1:]:
+        x[0] = 0.0
+    got = adamw_step(*given, 3, lr=0.1)
+    want = adamw_step(*(x.float() for x in given), 3, lr=0.1)
+    assert all(torch.equal(x, y.to(kind)) for x, y in zip(got, want, strict=True))
+    assert got[0].isfinite().all()
+
+
 @pytest.mark.parametrize("shape", [(), (5,), (3, 4)])
 def test_the_optimiser_is_the_step(shape):
     p = nn.Parameter(torch.randn(shape, dtype=torch.float64))

@@ -52,6 +52,13 @@ def test_16_bits_are_squared_in_32():
     assert norm == 600.0
 
 
+@pytest.mark.parametrize("size", [1e20, 1e-25])
+def test_32_bits_are_squared_in_64(size):
+    clipped, norm = clip_gradients([torch.tensor([3.0, 4.0]) * size], size)
+    assert norm == pytest.approx(5 * size, rel=1e-6)
+    torch.testing.assert_close(clipped[0], torch.tensor([0.6, 0.8]) * size, rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize("bad", [torch.nan, torch.inf])
 def test_a_length_that_is_not_finite_is_refused(bad):
     with pytest.raises(FloatingPointError, match=r"length is (nan|inf).*Make no step"):

@@ -7,7 +7,7 @@ import torch
 from training_models import padded_rows, small_model
 
 from clearhead import lora
-from clearhead.training import IGNORED, evaluate, next_token_loss
+from clearhead.training import IGNORED, evaluate, make_rows, next_token_loss
 
 
 @pytest.mark.parametrize("batch", [1, 3, 8, 100])
@@ -32,6 +32,21 @@ def test_dropout_is_off_and_the_mode_comes_back(mode):
     assert evaluate(model, rows) == evaluate(model, rows)
     assert model.training is mode
     assert all(p.grad is None for p in model.parameters())
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_comes_back_when_it_fails(mode):
+    model = small_model().train(mode)
+    with pytest.raises(ValueError, match="out of range"):
+        evaluate(model, make_rows(torch.full((1, 3), 99)))
+    assert model.training is mode
+
+
+def test_a_perplexity_beyond_the_largest_number_is_infinite():
+    model = small_model()
+    model.norm.weight.data.mul_(1e5)
+    got = evaluate(model, padded_rows())
+    assert got.loss > 1000 and got.perplexity == math.inf
 
 
 def test_a_model_without_an_opinion_has_the_perplexity_of_the_vocabulary():

@@ -126,6 +126,21 @@ def test_dropout_is_on_in_a_step_and_the_model_keeps_its_mode(mode):
     assert losses != run(model=with_dropout(dropout=0.0))[0]
 
 
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_comes_back_when_a_step_fails(mode):
+    model = small_model().train(mode)
+    with pytest.raises(ValueError, match="out of range"):
+        train(model, make_rows(torch.full((1, 3), 99)), changed(batch=1))
+    assert model.training is mode
+
+
+def test_a_run_on_the_cpu_leaves_every_gpu_s_noise_alone(monkeypatch):
+    seeds = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeds.append)
+    run()
+    assert seeds == []
+
+
 def test_neither_the_run_nor_watch_changes_what_the_other_draws_at_random():
     models, draws = [with_dropout() for _ in range(3)], []
     torch.manual_seed(1)

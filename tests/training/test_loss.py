@@ -120,6 +120,12 @@ def test_perplexity_adds_up_in_fp64():
     assert perplexity(log_p, real, n_bytes=1)[0] == pytest.approx(want, rel=1e-9)
 
 
+def test_a_perplexity_beyond_the_largest_number_is_infinite():
+    """math.exp raises there."""
+    ppl, bits = perplexity(torch.full((1, 2), -1000.0), torch.ones(1, 2, dtype=torch.bool), 10)
+    assert ppl == math.inf and bits == pytest.approx(200 / math.log(2))
+
+
 def prompts():
     nll = torch.tensor([[1.0, 2.0, 3.0, 4.0], [5.0, 6.0, torch.nan, torch.inf]])
     prompt = torch.tensor([[True, True, False, False], [True, False, False, False]])

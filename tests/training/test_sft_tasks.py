@@ -58,6 +58,12 @@ def test_weight_one_is_the_loss_of_every_real_token():
     )
 
 
+def test_ids_of_32_bits_will_do():
+    model, (ids, labels, real) = small_model(), batch()
+    want = weighted_loss(model, ids, labels, real, 0.5)
+    assert torch.equal(weighted_loss(model, ids.int(), labels.int(), real, 0.5), want)
+
+
 def test_a_weight_between_counts_in_the_divisor_too():
     model, (ids, labels, real) = small_model(), batch()
     answers, whole = (weighted_loss(model, ids, labels, real, w) for w in (0.0, 1.0))

@@ -72,13 +72,15 @@ def require_documents(documents: Sequence[Sequence[int]]) -> None:
 
 
 def require_numbers(**tensors: Tensor) -> None:
-    """Every argument is a (B, T) tensor of integers, all of one shape."""
+    """Every argument is a (B, T) tensor of signed integers, which hold −100, all of one shape."""
     first_name, first = next(iter(tensors.items()))
     for name, x in tensors.items():
         if not isinstance(x, Tensor):
             raise TypeError(f"{name} is a {type(x).__name__}; give a torch.Tensor.")
-        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-            raise TypeError(f"{name} is {x.dtype}; give a tensor of integers, torch.int64.")
+        if x.is_floating_point() or x.is_complex() or not x.dtype.is_signed:
+            raise TypeError(
+                f"{name} is {x.dtype}; give signed integers, for example {name}.long()."
+            )
         if x.ndim != 2:
             raise ValueError(f"{name} has shape {tuple(x.shape)}; give (B, T), a row each.")
         if x.shape != first.shape:
@@ -114,12 +116,17 @@ def require_messages(messages: Sequence[dict[str, str]]) -> None:
             raise ValueError(f"Message {i} has the role {role!r}; known are {', '.join(ROLES)}.")
         if not isinstance(content, str):
             raise TypeError(f"Message {i} has a content of {type(content).__name__}; give text.")
-        for marker in MARKERS:
-            if marker in content:
-                raise ValueError(
-                    f"The content of message {i} holds {marker!r}, which the model would read as "
-                    "the border of a turn; take it out."
-                )
+        require_no_marker(f"The content of message {i}", content)
+
+
+def require_no_marker(name: str, text: str) -> None:
+    """No text in `text` can be taken for the border of a turn."""
+    for marker in MARKERS:
+        if marker in text:
+            raise ValueError(
+                f"{name} holds {marker!r}, which the model would read as the border of a turn; "
+                "take it out."
+            )
 
 
 def require_chat_tokenizer(tokenizer) -> None:

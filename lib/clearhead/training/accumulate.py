@@ -31,7 +31,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from clearhead._checks import require_floating, require_integer
+from clearhead._checks import precise, require_floating, require_integer
 
 from ._checks import require_bools
 
@@ -63,7 +63,6 @@ def accumulated_loss(
     N = tokens_elsewhere + sum(int(mask.sum()) for mask in counted)
     if N == 0:
         raise ValueError("there is nothing to average: no token counts in any micro-batch.")
-    precise = torch.promote_types(nll[0].dtype, torch.float32)
-    sums = [losses[mask].to(precise).sum() for losses, mask in zip(nll, counted, strict=True)]
+    sums = [precise(losses[mask]).sum() for losses, mask in zip(nll, counted, strict=True)]
     contributions = processes * torch.stack(sums) / N  # n
     return contributions, contributions.sum()

@@ -29,6 +29,9 @@ gains of norms and the biases: `decay_groups`.
 
 **Shapes.** Any; `parameter`, `gradient`, `m` and `v` have the same.
 
+**Numerics.** Computed in fp32, in fp64 for fp64, and rounded once to the dtype given, as the fused
+kernels of `torch.optim.AdamW` do: in fp16 an $\varepsilon$ of $10^{-8}$ is 0, and 0 / 0 no number.
+
 **Sources.** Kingma and Ba, 2014, algorithm 1, for (1) and (2); Loshchilov and Hutter, 2019 (arXiv
 1711.05101), algorithm 2, for (3), where $\eta$ multiplies the decay too, as it does in
 `torch.optim.AdamW`; in the paper only the schedule's factor does.
@@ -38,7 +41,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from clearhead._checks import require_finite, require_floating, require_integer
+from clearhead._checks import precise, require_finite, require_floating, require_integer
+
+LEAST_EPS = 1e-37  # near the smallest number of fp32
 
 
 def adamw_step(
@@ -68,12 +73,13 @@ def adamw_step(
                 f"parameter is {tuple(parameter.shape)} and {name} {tuple(x.shape)}; make them "
                 "equal."
             )
-    m = beta1 * m + (1 - beta1) * gradient
-    v = beta2 * v + (1 - beta2) * gradient.square()
+    p, g = precise(parameter), precise(gradient)
+    m = beta1 * precise(m) + (1 - beta1) * g
+    v = beta2 * precise(v) + (1 - beta2) * g.square()
     m_hat = m / (1 - beta1**step)
     v_hat = v / (1 - beta2**step)
-    decay = lr * weight_decay * parameter
-    return parameter - decay - lr * m_hat / (v_hat.sqrt() + eps), m, v
+    p = p - lr * weight_decay * p - lr * m_hat / (v_hat.sqrt() + eps)
+    return p.to(parameter.dtype), m.to(parameter.dtype), v.to(parameter.dtype)
 
 
 class AdamW(torch.optim.Optimizer):
@@ -88,6 +94,10 @@ class AdamW(torch.optim.Optimizer):
         rates = {"lr": lr, "beta1": beta1, "beta2": beta2, "eps": eps, "weight_decay": weight_decay}
         require_rates(**rates)
         super().__init__(params, rates)
+
+    def add_param_group(self, param_group: dict) -> None:
+        require_rates(**{name: param_group.get(name, x) for name, x in self.defaults.items()})
+        super().add_param_group(param_group)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -124,7 +134,9 @@ def decay_groups(model: nn.Module, weight_decay: float) -> list[dict]:
 def require_rates(lr: float, beta1: float, beta2: float, eps: float, weight_decay: float) -> None:
     """The numbers of AdamW are in the range in which it means something."""
     require_finite(lr=lr, beta1=beta1, beta2=beta2, eps=eps, weight_decay=weight_decay)
-    for name, value in {"lr": lr, "eps": eps, "weight_decay": weight_decay}.items():
+    if eps < LEAST_EPS:
+        raise ValueError(f"eps is {eps}; give {LEAST_EPS} or more, which fp32 can tell from 0.")
+    for name, value in {"lr": lr, "weight_decay": weight_decay}.items():
         if value < 0:
             raise ValueError(f"{name} is {value}; give 0 or more.")
     for name, value in {"beta1": beta1, "beta2": beta2}.items():

@@ -58,7 +58,7 @@ class Rows(NamedTuple):
         return int((self.labels[:, 1:] != IGNORED).sum())
 
     def fingerprint(self) -> int:
-        """A number that changes when a token of some row does: a sum modulo 2⁶⁴, oddly weighted."""
+        """A number that changes when a token of some row does: a sum modulo 2⁶³, oddly weighted."""
         total = 0
         for x in self:
             numbers = torch.tensor([-7]) if x is None else x.cpu().flatten()
@@ -109,7 +109,7 @@ def batch_rows(seed: int, step: int, n_rows: int, batch: int) -> Int[Tensor, " b
 
     Raises `TypeError` when a number is not an integer and `ValueError` when one is out of range.
     """
-    require_integer(0, step=step)
+    require_integer(0, seed=seed, step=step)
     require_integer(1, n_rows=n_rows, batch=batch)
     places = torch.arange(step * batch, (step + 1) * batch)
     rounds = places // n_rows

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from clearhead._checks import require_integer
 
-from ._checks import MARKERS, require_chat_tokenizer, require_messages
+from ._checks import MARKERS, require_chat_tokenizer, require_messages, require_no_marker
 from .labels import IGNORED
 
 START, END = MARKERS
@@ -44,10 +44,11 @@ def render_chat(
 
     When the first message is not a system one, `default_system`, if there is any, goes before it as
     one. Raises `TypeError` or `ValueError` when a message has another form or an unknown role, its
-    content holds one of the two markers, or there is no message.
+    content or `default_system` holds one of the two markers, or there is no message.
     """
     require_messages(messages)
     if default_system and messages[0]["role"] != "system":
+        require_no_marker("default_system", default_system)
         messages = [{"role": "system", "content": default_system}, *messages]
     text = "".join(f"{START}{m['role']}\n{m['content']}{END}\n" for m in messages)
     return text + f"{START}assistant\n" if add_generation_prompt else text
@@ -110,7 +111,8 @@ def encode_chats(
                 encode_chat(tokenizer, messages, default_system=default_system, length=length)
             )
         except (TypeError, ValueError) as error:
-            raise type(error)(f"Conversation {number}: {error}") from None
+            kind = TypeError if isinstance(error, TypeError) else ValueError
+            raise kind(f"Conversation {number}: {error}") from None
     ids, labels = zip(*rows, strict=True)
     return right_pad(ids, pad), right_pad(labels, IGNORED)
 

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import torch
 
+from clearhead._checks import require_integer
+
 NAME = re.compile(r"step-(\d{8,})\.([0-9a-f]{16})\.pt")
 KEPT = 2  # the newest, and the one before in case it breaks
 
@@ -29,8 +31,10 @@ KEPT = 2  # the newest, and the one before in case it breaks
 def save_checkpoint(folder: str | os.PathLike, step: int, state: dict) -> Path:
     """Write `state` (tensors, numbers, strings, lists, dicts) after `step` steps; keep two.
 
-    The folder is made if need be. Where writing fails, nothing that was there is changed.
+    The folder is made if need be. Where writing fails, nothing that was there is changed. Raises
+    `TypeError` or `ValueError` when `step` is not an integer of 0 or more.
     """
+    require_integer(0, step=step)
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     part = folder / f"step-{step:08}.part"

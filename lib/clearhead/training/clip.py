@@ -38,8 +38,8 @@ def clip_gradients(
 ) -> tuple[list[Float[Tensor, "..."]], float]:
     """The gradients, shortened together to length `most` if they are longer; and their length.
 
-    The length is that before clipping, taken in fp32, in fp64 for fp64. Raises `TypeError` for a
-    wrong dtype, `ValueError` when there are none or `most` is not positive, `FloatingPointError`
+    The length is that before clipping, taken in fp64. Raises `TypeError` for a wrong dtype,
+    `ValueError` when there are none or `most` is not positive, `FloatingPointError`
     when the length is not finite.
     """
     require_positive(most=most)
@@ -47,8 +47,8 @@ def clip_gradients(
         raise ValueError("gradients is empty; give one tensor a parameter.")
     for i, gradient in enumerate(gradients):
         require_floating(**{f"gradients[{i}]": gradient})
-    squares = [_precise(gradient).square().sum().to(gradients[0].device) for gradient in gradients]
-    norm = math.sqrt(torch.stack([square.double() for square in squares]).sum().item())
+    squares = [gradient.double().square().sum().to(gradients[0].device) for gradient in gradients]
+    norm = math.sqrt(torch.stack(squares).sum().item())
     if not math.isfinite(norm):
         raise FloatingPointError(
             f"the gradient's length is {norm}: some entry is not finite. Make no step with it; "
@@ -56,7 +56,3 @@ def clip_gradients(
         )
     factor = min(1.0, most / norm) if norm > 0 else 1.0
     return [gradient * factor for gradient in gradients], norm
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -65,6 +65,8 @@ def split(
     copies = {document: 0 for document in documents}
     for document in documents:
         copies[document] += len(document)
+    if list(copies) == [""]:
+        raise ValueError("The documents hold no text; give two different ones or more.")
     room = held_out * sum(copies.values())
     drawn, test = list(copies), set()
     Random(seed).shuffle(drawn)

@@ -9,6 +9,8 @@ four sentences, `This is about classes.` and the like.
 from random import Random
 from typing import NamedTuple
 
+from clearhead._checks import require_integer
+
 KINDS = {
     "statements": ("compound",),
     "classes": ("specialnames",),
@@ -30,9 +32,13 @@ class Excerpts(NamedTuple):
 
 
 def excerpts(*, words: int = 8, longest: int = 80) -> Excerpts:
-    """The four parts; an excerpt is so many words, of at most so many characters together."""
+    """The four parts; an excerpt is so many words, of at most so many characters together.
+
+    Raises `TypeError` or `ValueError` when a number is not a positive integer.
+    """
     from pydoc_data.topics import topics
 
+    require_integer(1, words=words, longest=longest)
     found = Excerpts([], [], [], [])
     for kind, names in KINDS.items():
         for name in names:

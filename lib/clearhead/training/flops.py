@@ -36,13 +36,15 @@ def training_flops(config: Config, batch: int, length: int, *, learned: int | No
     """Operations of one step on `batch` rows of `length` tokens: equation (1).
 
     `learned` is n, how many positions the vocabulary's matrix is applied to: `batch · (length − 1)`
-    unless given. Raises `TypeError` when a size is not an integer and `ValueError` when it is not
-    positive.
+    unless given. Raises `TypeError` when a size is not an integer and `ValueError` when `batch` or
+    `length` is less than 1, or `learned` is not from 0 to `batch · length`.
     """
     require_integer(1, batch=batch, length=length)
     learned = batch * (length - 1) if learned is None else learned
     require_integer(0, learned=learned)
     weights, tokens = matmul_weights(config), batch * length
+    if learned > tokens:
+        raise ValueError(f"learned is {learned} of {tokens} positions; give at most all of them.")
     pairs = batch * (length * (length + 1) // 2)
     attention = 12 * config.layers * config.heads * config.head_size * pairs
     return 6 * weights.block * tokens + 6 * weights.head * learned + attention

@@ -37,6 +37,7 @@ from .batches import Rows, batch_rows, derived_seed, require_rows
 from .checkpoint import load_checkpoint, save_checkpoint
 from .chunked import chunked_loss, hidden_states, vocabulary_matrix
 from .distributed import join, mean_over_processes, shared, wait_for_all, without_averaging
+from .evaluate import in_mode
 from .recipe import Recipe, Step
 
 
@@ -75,7 +76,7 @@ def train(
     """
     require_rows(rows)
     require_integer(1, every=every)
-    device, mode = next(model.parameters()).device, model.training
+    device = next(model.parameters()).device
     rank, processes = join(device)
     if recipe.batch < processes:
         raise ValueError(f"batch is {recipe.batch} for {processes} processes; give each a row.")
@@ -90,14 +91,13 @@ def train(
         share = index[rank::processes].split(recipe.micro_batch or recipe.batch)
         parts = []
         optimiser.zero_grad()
-        model.train()
-        with _noise(derived_seed(recipe.seed, step, rank), device):
+        seed = derived_seed(recipe.seed, step, rank)
+        with in_mode(model, training=True), _noise(seed, device):
             for i, micro in enumerate(share, start=1):
                 with without_averaging(objective, i < len(share)):
                     part = processes * objective(rows.take(micro, device), labels)
                     part.backward()
                 parts.append(part.detach())
-        model.train(mode)
         loss = mean_over_processes(torch.stack(parts).sum(), processes).item()
         norm = nn.utils.clip_grad_norm_(model.parameters(), recipe.clip).item()
         _require_finite(step, loss, norm)
@@ -129,7 +129,12 @@ def _optimiser(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.
 def _noise(seed: int, device: torch.device):
     """What is drawn at random inside depends on `seed`, and nothing outside depends on it."""
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed every GPU
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        if device.type == "mps":
+            torch.mps.manual_seed(seed)
         yield
 
 

@@ -47,7 +47,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_finite, require_floating, require_integer
+from clearhead._checks import precise, require_finite, require_floating, require_integer
 
 from ._checks import require_bools, require_labels, require_some
 from .labels import IGNORED
@@ -68,7 +68,7 @@ def next_token_loss(
     require_some(counted, "no real token follows a real one")
     scores, targets = logits[:, :-1][counted], ids[:, 1:][counted]  # n V and n
     require_vocabulary(targets, logits.shape[-1])
-    log_p = torch.log_softmax(_precise(scores), dim=-1)
+    log_p = torch.log_softmax(precise(scores), dim=-1)
     return -log_p.gather(-1, targets[:, None].long()).mean()
 
 
@@ -84,7 +84,7 @@ def per_token_loss(
     counted = labels[:, 1:] != IGNORED
     targets = labels[:, 1:][counted].long()
     require_vocabulary(targets, logits.shape[-1])
-    scores = _precise(logits[:, :-1][counted])
+    scores = precise(logits[:, :-1][counted])
     nll = scores.new_zeros(counted.shape)
     return nll.masked_scatter(counted, F.cross_entropy(scores, targets, reduction="none")), counted
 
@@ -108,7 +108,15 @@ def perplexity(
             f"the log-probabilities add up to {total:.6g}, and ln p is never above zero; give "
             "ln p, not the loss -ln p."
         )
-    return math.exp(-total / int(real.sum())), -total / (n_bytes * math.log(2))
+    return exponential(-total / int(real.sum())), -total / (n_bytes * math.log(2))
+
+
+def exponential(x: float) -> float:
+    """e to the power of x, infinite where that is beyond the largest number of fp64."""
+    try:
+        return math.exp(x)
+    except OverflowError:
+        return math.inf
 
 
 def weighted_prompt_loss(
@@ -131,13 +139,9 @@ def weighted_prompt_loss(
     both = int((prompt & response).sum())
     if both:
         raise ValueError(f"{both} tokens are marked as prompt and as response; give each one mark.")
-    w = weight * prompt.to(_precise(nll).dtype) + response  # B T
+    w = weight * prompt.to(precise(nll).dtype) + response  # B T
     require_some(w > 0, "every token has weight zero")
-    return (w * _precise(nll))[w > 0].sum() / w.sum()
-
-
-def _precise(x: Tensor) -> Tensor:
-    return x.to(torch.promote_types(x.dtype, torch.float32))
+    return (w * precise(nll))[w > 0].sum() / w.sum()
 
 
 def require_vocabulary(targets: Tensor, V: int) -> None:

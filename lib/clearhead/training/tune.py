@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_finite, require_integer
+from clearhead._checks import precise, require_finite, require_integer
 from clearhead.model import Decoder
 
 from .batches import batch_rows
@@ -45,10 +45,10 @@ def weighted_loss(
     prompt = real[:, 1:] & ~response
     needed = response | (prompt & (prompt_weight != 0))
     hidden = hidden_states(model, ids)[:, :-1][needed]
-    logits = hidden @ vocabulary_matrix(model).mT
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = precise(hidden @ vocabulary_matrix(model).mT)
     nll = logits.new_zeros(needed.shape)
-    nll = nll.masked_scatter(needed, F.cross_entropy(logits, ids[:, 1:][needed], reduction="none"))
+    targets = ids[:, 1:][needed].long()
+    nll = nll.masked_scatter(needed, F.cross_entropy(logits, targets, reduction="none"))
     return weighted_prompt_loss(nll, prompt, response, prompt_weight)
 
 

@@ -15,6 +15,10 @@ def i(*shape):
     return torch.zeros(shape, dtype=torch.int64)
 
 
+def byte(*shape):
+    return torch.zeros(shape, dtype=torch.uint8)
+
+
 def yes(*shape):
     return torch.ones(shape, dtype=torch.bool)
 
@@ -38,6 +42,7 @@ def recipe(**changes):
 
 
 RIGHT = C.make_rows(i(2, 4))
+PARAMETER = torch.nn.Parameter(f(2))
 UNREAL = torch.tensor([[True, False, True]])
 
 CASES = [
@@ -59,6 +64,11 @@ CASES = [
         "5 is to be predicted, and the logits are about 5 tokens, 0 to 4",
     ),
     (lambda: C.per_token_loss(f(1, 3, 5), i(1, 3) - 1), ValueError, "-1 is to be predicted"),
+    (
+        lambda: C.per_token_loss(f(1, 3, 5), byte(1, 3)),
+        TypeError,
+        "labels is torch.uint8; .*signed",
+    ),
     (lambda: C.perplexity(f(1, 3), ~yes(1, 3), 4), ValueError, "real is False everywhere"),
     (lambda: C.perplexity(f(1, 3) - 1, yes(1, 3), 0), ValueError, "n_bytes is 0"),
     (lambda: C.perplexity(f(1, 3) + 1, yes(1, 3), 4), ValueError, "add up to 3, .* not the loss"),
@@ -96,6 +106,9 @@ CASES = [
     (lambda: step(lr=-0.1), ValueError, "lr is -0.1; give 0 or more"),
     (lambda: step(beta2=1.0), ValueError, "beta2 is 1.0; give a number from 0 to less than 1"),
     (lambda: C.AdamW([torch.nn.Parameter(f(2))], lr=0.1, beta1=-1), ValueError, "beta1 is -1"),
+    (lambda: C.AdamW([{"params": [PARAMETER], "lr": -1.0}], lr=0.1), ValueError, "lr is -1.0"),
+    (lambda: step(eps=0), ValueError, r"eps is 0; give 1e-37 or more, .* from 0"),
+    (lambda: step(eps=1e-60), ValueError, "eps is 1e-60; give 1e-37 or more"),
     (lambda: C.decay_groups(model().requires_grad_(False), 0.1), ValueError, "unfreeze some"),
     (lambda: rate(step=-1), ValueError, "step is -1"),
     (lambda: rate(step=0.5), TypeError, "step is a float"),
@@ -111,7 +124,10 @@ CASES = [
     (lambda: C.make_rows(f(2, 4)), TypeError, "ids is torch.float32"),
     (lambda: C.make_rows(i(2, 4), documents=i(2, 4)), ValueError, "go together"),
     (lambda: C.make_rows(i(2, 4), i(2, 4) - 100), ValueError, "learn: 2 of 2, the first is row 0"),
+    (lambda: C.make_rows(byte(2, 4)), TypeError, r"ids is torch.uint8; .*signed.* ids.long\(\)"),
     (lambda: C.batch_rows(0, 0, 0, 2), ValueError, "n_rows is 0"),
+    (lambda: C.batch_rows(1.5, 0, 3, 2), TypeError, "seed is a float"),
+    (lambda: C.batch_rows("x", 0, 3, 2), TypeError, "seed is a str"),
     # the run
     (lambda: recipe(steps=0), ValueError, "steps is 0"),
     (lambda: recipe(batch=2.0), TypeError, "batch is a float"),
@@ -120,6 +136,7 @@ CASES = [
     (lambda: recipe(clip=0), ValueError, "clip is 0; give a number above 0"),
     (lambda: recipe(warmup=5), ValueError, "warmup is 5 of 3 updates"),
     (lambda: recipe(beta1=1.5), ValueError, "beta1 is 1.5"),
+    (lambda: recipe(eps=0.0), ValueError, "eps is 0.0; give 1e-37 or more"),
     (lambda: recipe(dtype=torch.float16), ValueError, "dtype is torch.float16; give"),
     (lambda: C.train(model(), RIGHT, recipe(), every=0), ValueError, "every is 0"),
     (lambda: C.train(model(), i(2, 4), recipe()), TypeError, "rows is a Tensor; make_rows"),
@@ -134,6 +151,8 @@ CASES = [
     (lambda: C.initialise(model(), std=0.0), ValueError, "std is 0.0"),
     (lambda: C.progress(0), ValueError, "every is 0"),
     (lambda: C.training_flops(model().config, 0, 4), ValueError, "batch is 0"),
+    (lambda: C.training_flops(model().config, 1, 2, learned=3), ValueError, "learned is 3 of 2 po"),
+    (lambda: C.save_checkpoint("nowhere", -1, {}), ValueError, "step is -1"),
     (lambda: C.utilisation(1, 1.0, -1.0), ValueError, "peak is -1.0"),
 ]
 
