@@ -72,12 +72,13 @@ def huge_pages() -> None:
 class Server:
     """A process that forks the children whose exercises forbid the same built-ins."""
 
-    def __init__(self, forbidden: list[str], others: list["Server"], control: socket.socket):
+    def __init__(self, forbidden: list[str], held: list[socket.socket]):
+        """`held` are the connections of this process, which the server is to close."""
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
-            for held in (control, self.socket, *(other.socket for other in others)):
-                held.close()
+            for connection in (self.socket, *held):
+                connection.close()
             serve(theirs, forbidden)
         theirs.close()
 
@@ -214,10 +215,11 @@ def main() -> None:
             return
         if not fds:  # a word to stop for a child that has already ended
             continue
-        forbidden = data.decode()
+        forbidden, connection = data.decode(), socket.socket(fileno=fds[0])
         if forbidden not in servers:
-            servers[forbidden] = Server(json.loads(forbidden), list(servers.values()), control)
-        there = servers[forbidden].run(socket.socket(fileno=fds[0]), control)
+            held = [control, connection, *(server.socket for server in servers.values())]
+            servers[forbidden] = Server(json.loads(forbidden), held)
+        there = servers[forbidden].run(connection, control)
         left = sweep({server.pid for server in servers.values()}) + clear()
         control.send(json.dumps({"done": there, "left": left}).encode())
 
