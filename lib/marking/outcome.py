@@ -25,6 +25,7 @@ from marking.limits import (
     time_limit,
     undisturbed,
 )
+from marking.unchanged import unchanged
 
 GRADIENT = ("no-gradient", "gradient")  # the value is right
 NO_GRADIENT = (
@@ -116,7 +117,7 @@ def run_known(exercise: Exercise, impl: Callable, case: Case) -> Outcome:
 
 def _judge(exercise, case, inputs, value, gradients, sizes) -> tuple[str | None, str]:
     for name, given in case.inputs.items():
-        if not _unchanged(given, inputs[name]):
+        if not unchanged(given, inputs[name]):
             return "mutated", (
                 f"It changed its input {name} in place: {_what_writes(given)} into it. "
                 f"{_what_does_not(given)}, or work on a copy."
@@ -210,25 +211,6 @@ def _same_value(a, b, tolerance) -> bool:
             return a == b
         return math.isclose(a, b, rel_tol=FLOATS, abs_tol=FLOATS)
     return a == b if isinstance(a, str) and isinstance(b, str) else type(a) is type(b)
-
-
-def _unchanged(before, after) -> bool:
-    """Do the tensors of an input, itself or in a list, tuple or dict, hold what they held?"""
-    if isinstance(before, torch.Tensor):
-        return isinstance(after, torch.Tensor) and _same_tensor(before, after)
-    if isinstance(before, dict):
-        return before.keys() == after.keys() and all(
-            _unchanged(value, after[key]) for key, value in before.items()
-        )
-    if isinstance(before, list | tuple):
-        return len(before) == len(after) and all(map(_unchanged, before, after))
-    return True
-
-
-def _same_tensor(a: torch.Tensor, b: torch.Tensor) -> bool:
-    if a.shape != b.shape or a.dtype != b.dtype:
-        return False
-    return torch.equal(a.nan_to_num(), b.nan_to_num()) if a.is_floating_point() else a.equal(b)
 
 
 def _named(error: BaseException) -> str:

@@ -1,14 +1,22 @@
 """What a learner has solved, kept in one small file of their own."""
 
+import contextlib
 import datetime
 import html
+import itertools
 import json
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from marking.registry import exercises
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 
 def path() -> Path:
@@ -30,19 +38,35 @@ def load() -> dict[str, dict]:
     A file that cannot be read is set aside (never deleted), and a fresh record begins.
     """
     try:
-        record = json.loads(path().read_text(encoding="utf-8"))
-        if not all(isinstance(row, dict) and "best" in row for row in record.values()):
-            raise ValueError
-        return record
+        found = json.loads(path().read_text(encoding="utf-8"))
+        return {key: _row(**row) for key, row in found.items()}
     except FileNotFoundError:
         return {}
-    except (ValueError, AttributeError):
-        aside = path().with_suffix(".unreadable.json")
+    except (ValueError, AttributeError, TypeError, OverflowError):
+        names = (f".unreadable{number or ''}.json" for number in itertools.count())
+        aside = next(p for p in map(path().with_suffix, names) if not p.exists())
         path().replace(aside)
         print(f"The record of your progress could not be read; it is kept as {aside}.")
         return {}
     except OSError:
         return {}
+
+
+def _row(best: float, attempts: int = 0, solved: str | None = None, **_) -> dict:
+    """One exercise's row. Raises `ValueError` or `TypeError` for what is none."""
+    if not isinstance(solved, str | None):
+        raise TypeError
+    return {"best": float(best), "attempts": int(attempts), "solved": solved}
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Two kernels that note at once do it one after the other, where the system has locks."""
+    with open(path().with_suffix(".lock"), "w") as file:
+        if fcntl:
+            with contextlib.suppress(OSError):  # some network folders have none
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def record(exercise_id: str, share: float) -> None:
@@ -54,17 +78,18 @@ def record(exercise_id: str, share: float) -> None:
     if os.environ.get("NBGRADER_EXECUTION"):
         return
     try:
-        rows = load()
-        row = rows.setdefault(exercise_id, {"best": 0.0, "attempts": 0, "solved": None})
-        row["attempts"] += 1
-        row["best"] = max(row["best"], share)
-        if share == 1.0 and not row["solved"]:
-            row["solved"] = datetime.date.today().isoformat()
         path().parent.mkdir(parents=True, exist_ok=True)
-        fresh = path().with_suffix(f".{os.getpid()}.tmp")
-        fresh.write_text(json.dumps(rows, indent=1), encoding="utf-8")
-        fresh.replace(path())
-    except (OSError, KeyError, TypeError):
+        with _alone():
+            rows = load()
+            row = rows.setdefault(exercise_id, _row(0.0))
+            row["attempts"] += 1
+            row["best"] = max(row["best"], share)
+            if share == 1.0 and not row["solved"]:
+                row["solved"] = datetime.date.today().isoformat()
+            fresh = path().with_suffix(f".{os.getpid()}.tmp")
+            fresh.write_text(json.dumps(rows, indent=1), encoding="utf-8")
+            fresh.replace(path())
+    except OSError:
         return
 
 

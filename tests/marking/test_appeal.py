@@ -13,7 +13,7 @@ from marking.grading import appeal
 from marking.grading.graded import Graded
 from marking.grading.intake import Refused, rebuild
 from marking.grading.judge import VERSION, hidden_cases, judge, seed_for
-from marking.grading.sandbox import Container
+from marking.grading.sandbox import Container, SandboxError
 from marking.grading.store import Store
 from marking.registry import find
 
@@ -109,6 +109,23 @@ def test_code_that_gives_no_answer_is_shown_with_the_reason(root, container):
     made = appeal.reproduce(submission, EXERCISE.id, root=root, container=container)
     assert made.stopped and len(made.failed) == len(made.cases)
     assert any(line.startswith("  expected:") for line in appeal.lines(made))
+
+
+def test_an_appeal_runs_nothing_in_a_container_that_does_not_hold(root, monkeypatch):
+    monkeypatch.setattr(appeal, "Container", lambda: Container(sandboxed=False))
+    with pytest.raises(SandboxError, match="does not hold"):
+        appeal.reproduce(handed_in(TOP_LEFT), EXERCISE.id, root=root)
+
+
+def test_an_appeal_prepares_the_cells_as_grading_does(container):
+    cells = ["import torch\n%matplotlib inline", TOP_LEFT]
+    cases = hidden_cases(EXERCISE, "seed")
+    outcomes, stopped = appeal._answers(container, EXERCISE, cells, cases)
+    assert not stopped and any(outcome.ok for outcome in outcomes)
+    cells = ["import torch", "def softmax(x, dim): return torch.softmax(x, dim)"]
+    outcomes, stopped = appeal._answers(container, find("attention.softmax"), cells, cases)
+    assert {outcome.fault for outcome in outcomes} == {"forbidden"}
+    assert "torch.softmax in line 1" in stopped
 
 
 def test_a_students_words_cannot_command_the_terminal(root, container):

@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from marking import check
+from marking.exercise import copy_inputs
 from marking.outcome import Outcome, same
+from marking.registry import find
+from marking.unchanged import unchanged
 
 
 def scales_in_place(nll, prompt, response, weight):
@@ -41,6 +44,37 @@ def test_an_input_changed_in_place_is_told_with_what_writes_into_it(exercise, an
     faults = {outcome.fault for outcome in report.results.values()} - {None}
     assert faults == {"mutated"} and not report.mistakes
     assert all(part in str(report) for part in told)
+
+
+@pytest.mark.parametrize(
+    ("exercise", "name", "change"),
+    [
+        ("inference.kv_cache_bytes", "lengths", list.reverse),
+        ("inference.schedule_step", "running", list.reverse),
+        ("inference.schedule_step", "running", lambda x: x.append(None)),
+        ("training.render_chat", "messages", list.clear),
+        ("training.render_chat", "messages", lambda x: x.__setitem__(0, "x")),
+        ("training.pack_documents", "documents", list.reverse),
+        ("training.pack_documents", "documents", lambda x: x.__setitem__(0, None)),
+    ],
+)
+def test_an_input_that_is_no_tensor_is_watched_as_well(exercise, name, change):
+    def answer(**inputs):
+        value = find(exercise).reference(**copy_inputs(inputs))
+        change(inputs[name]) if inputs[name] else None
+        return value
+
+    faults = {outcome.fault for outcome in check(exercise, answer).results.values()}
+    assert faults - {None} == {"mutated"}
+
+
+def test_what_an_input_holds_is_compared_by_type_and_value():
+    nan = float("nan")
+    before = {"a": [1, (2.0, "b"), nan, None], "x": torch.tensor([nan])}
+    assert unchanged(before, copy_inputs(before))
+    for other in ([1, (2.0, "c"), nan, None], [True, (2.0, "b"), nan, None], None, "x"):
+        assert not unchanged(before, {**before, "a": other})
+    assert not unchanged(before, {**before, "x": None})
 
 
 def test_a_mistake_is_known_by_its_values_where_the_input_was_changed_besides():

@@ -44,6 +44,11 @@ def test_nothing_is_compiled_that_would_take_the_graders_memory():
     assert ready((NESTED,))[0] == [["", NESTED]]
 
 
+def test_functions_too_deep_to_travel_are_sent_as_their_source():
+    deep = f"x = {'lambda: ' * 1_100}0"
+    assert ready((deep, "y = 2"))[0] == [["", deep], ["", None]]
+
+
 def test_a_warning_of_the_compiler_is_not_the_graders(recwarn):
     ready((r"x = '\d'",))
     assert not recwarn.list

@@ -99,6 +99,14 @@ f = lambda: [os.listdir("/tmp"), os.listdir("/dev/shm"), hasattr(torch, "left")]
     assert ask(container, look) == [[], [], False]
 
 
+def test_the_end_of_a_servers_first_child_is_seen_at_once():
+    container, exercise = Container(sandboxed=False), find("attention.causal_mask")
+    cell = "import os\ndef causal_mask(T, S): os._exit(0)"
+    results = [judge(container, exercise, [cell], "seed", case_seconds=1.0) for _ in range(2)]
+    container.stop()
+    assert [result.status for result in results] == ["crashed", "crashed"]
+
+
 @HOLDS
 def test_a_container_killed_during_a_submission_costs_time_and_no_score():
     container, exercise = Container(), find("attention.causal_mask")

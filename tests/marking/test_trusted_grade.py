@@ -206,6 +206,7 @@ SAID = [
         "It raised ValueError: 4 (line 3 of another cell)",
         "It raised ValueError (line 3 of another cell).",
     ),
+    ("It raised ValueError: 7 of 7 hidden checks passed. abc", "It raised ValueError."),
     ("It raised A0x123B: no", "It raised an error."),
     ("It calls 0.1 4.56, which …", "It calls a function, which answers the exercise for you."),
     ("It calls log_softmax, …", "It calls log_softmax, which answers the exercise for you."),

@@ -12,16 +12,15 @@ from pathlib import Path
 
 from marking.errors import CourseError
 from marking.exercise import Case, Exercise
-from marking.grading import judge
+from marking.grading import forbidden, judge
 from marking.grading.graded import Graded
+from marking.grading.job import prove
 from marking.grading.sandbox import Container, SandboxError
 from marking.grading.secret import course_secret
 from marking.grading.store import Store
 from marking.outcome import Outcome
 from marking.registry import find
 from marking.show import as_text
-
-CELLS_SECONDS, CASE_SECONDS, TOTAL_SECONDS = 30.0, 5.0, 120.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,8 @@ def reproduce(
     cases = judge.hidden_cases(exercise, seed)
     own = container or Container()
     try:
+        if container is None:
+            prove(own)
         outcomes, stopped = _answers(own, exercise, list(submission.cells), cases)
     finally:
         if container is None:
@@ -77,11 +78,14 @@ def reproduce(
 
 def _answers(container, exercise, cells, cases) -> tuple[list[Outcome], str]:
     """What the judge heard, case by case; or why it heard nothing."""
+    cells = [forbidden.without_magics(cell) for cell in cells]
+    if called := forbidden.call(exercise, cells):
+        return [Outcome(fault="forbidden") for _ in cases], called
     with container.child(exercise.forbidden) as connection:
-        _, instead = judge._open(connection, exercise, cells, CELLS_SECONDS)
+        _, instead = judge._open(connection, exercise, cells, judge.CELLS_SECONDS)
         if instead is None:
-            until = time.monotonic() + TOTAL_SECONDS
-            return judge._ask(connection, exercise, cases, CASE_SECONDS, until), ""
+            until = time.monotonic() + judge.TOTAL_SECONDS
+            return judge._ask(connection, exercise, cases, judge.CASE_SECONDS, until), ""
     if instead.share is None:
         raise SandboxError(instead.note)
     return [Outcome(fault=instead.status) for _ in cases], instead.says

@@ -104,7 +104,7 @@ def course_binds() -> list[str]:
 def course_files() -> list[Path]:
     """What the forkserver is made of: these files know torch and nothing of the grader."""
     files = sorted((HERE / "container").glob("*.py"))
-    return [*files, HERE / "wire.py", HERE.parent / "limits.py"]
+    return [*files, HERE / "wire.py", HERE.parent / "limits.py", HERE.parent / "unchanged.py"]
 
 
 def proc_binds() -> list[str]:
@@ -160,7 +160,8 @@ def explain(words: str) -> str:
     if any(text in words.lower() for text in blocked) or "Operation not permitted" in words:
         return (
             "This system does not let bubblewrap make a container (user namespaces are blocked, as "
-            "by Ubuntu 24.04's AppArmor or inside a container): see 'Grading' in the book for the "
-            f"setting, or grade on another machine. It said: {words}."
+            "by Ubuntu 24.04's AppArmor or inside a container): see 'Ubuntu 23.10 and later' on "
+            "the book's page 'Teaching with it' for the setting, or grade on another machine. It "
+            f"said: {words}."
         )
     return f"The sandbox did not start: {words}."

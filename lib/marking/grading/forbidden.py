@@ -17,11 +17,14 @@ REMEMBERED = 20_000  # characters of a cell that is kept as read
 SMELLY_IMPORTS = {"gc", "ctypes", "threading", "subprocess", "socket", "os", "multiprocessing"}
 SMELLY_IMPORTS |= {"inspect", "pickle", "signal", "importlib", "mmap", "builtins", "weakref"}
 SMELLY_IMPORTS |= {"torch.library", "torch._C", "torch._refs", "torch._decomp", "torch._dynamo"}
+BELOW_AUTOGRAD = {f"torch.autograd.{name}" for name in ("forward_ad", "variable", "Variable")}
+SMELLY_IMPORTS |= BELOW_AUTOGRAD
 SMELLY_CALLS = {"eval", "exec", "compile", "open", "__import__", "globals", "vars"}
 SMELLY_NAMES = {"sys._getframe", "sys.settrace", "sys.setprofile", "sys._current_frames"}
 SMELLY_NAMES |= {"torch.library", "torch._C", "torch._refs", "torch._decomp", "torch.ops"}
+SMELLY_NAMES |= BELOW_AUTOGRAD
 SMELLY_ATTRIBUTES = {"__globals__", "__subclasses__", "__code__", "__closure__", "f_globals"}
-SMELLY_ATTRIBUTES |= {"f_back", "f_locals", "__builtins__"}
+SMELLY_ATTRIBUTES |= {"f_back", "f_locals", "__builtins__", "grad_fn", "next_functions"}
 
 
 class Cell(NamedTuple):

@@ -26,6 +26,7 @@ from marking.outcome import Outcome, judge_gradients
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
 
+CASE_SECONDS, CELLS_SECONDS, TOTAL_SECONDS = 5.0, 30.0, 60.0
 SETTLED = ("right", "forbidden", "needs a look", "our fault")  # whatever else the answer calls
 
 
@@ -43,9 +44,9 @@ def judge(
     cells: list[str],
     seed: str,
     *,
-    case_seconds: float = 5.0,
-    cells_seconds: float = 30.0,
-    total_seconds: float = 60.0,
+    case_seconds: float = CASE_SECONDS,
+    cells_seconds: float = CELLS_SECONDS,
+    total_seconds: float = TOTAL_SECONDS,
 ) -> Result:
     """Run the cells in a fresh child and put the hidden cases to the exercise's function.
 

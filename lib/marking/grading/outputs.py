@@ -17,7 +17,7 @@ OUR_FAULT = "OurFault"
 LOOK = ("needs a look", "our fault")  # statuses that wait for a person
 UNBOXED = "Graded without a sandbox."
 CHECKED = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
-PASSED = "hidden checks passed. "
+COUNTED = re.compile(r"\d+ of \d+ hidden checks passed\. ")
 ERRORS = {name for name, kind in vars(builtins).items() if isinstance(kind, type)}
 PLACE = re.compile(r" \(line \d{1,5} of (?:its|another|(\w+)'s) cell\)$")
 
@@ -97,7 +97,9 @@ def for_student(exercise: str, says: str, names: Container[str] = ()) -> str:
     only the kind and place of an error that Python knows, and the exercise's own forbidden names,
     are kept; of a place only the line, and the cell if it is that of an exercise in `names`.
     """
-    before, found, told = says.rpartition(PASSED)
+    counted = COUNTED.match(says)  # at its beginning: what follows may be a student's words
+    count = counted[0] if counted else ""
+    told = says.removeprefix(count)
     if told.startswith("It raised "):
         kind = told.removeprefix("It raised ").partition(":")[0]
         place = PLACE.search(told)
@@ -107,7 +109,7 @@ def for_student(exercise: str, says: str, names: Container[str] = ()) -> str:
         name = told.removeprefix("It calls ").partition(", ")[0]
         shown = name if _is_forbidden(name, exercise) else "a function"
         told = f"It calls {shown}, which answers the exercise for you."
-    return before + found + told
+    return count + told
 
 
 def _is_forbidden(name: str, exercise: str) -> bool:

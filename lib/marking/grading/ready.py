@@ -54,6 +54,8 @@ def _compiled(name: str, source: str):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return compile(source, f"<cell {name}>", "exec", dont_inherit=True)
+            code = compile(source, f"<cell {name}>", "exec", dont_inherit=True)
+        marshal.dumps([code])  # ValueError where functions in functions lie too deep to travel
+        return code
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None

@@ -34,6 +34,7 @@ def read(path: Path, planted: str = "", port: int = 0) -> Attack:
         "LISTENER": str(port),
         "BRACKETS": "(" * 10_000,
         "MINUSES": "-" * 500_000 + "1",
+        "LAMBDAS": "lambda: " * 1_100 + "0",
         "NULLBYTE": "\0",
     }.items():
         body = body.replace(word, value)

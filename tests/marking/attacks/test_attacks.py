@@ -12,6 +12,7 @@ import pytest
 from tests.marking.attacks.submission import attacks, honest_cells, read, says
 
 from marking.grading.judge import judge
+from marking.grading.outputs import for_student
 from marking.grading.sandbox import Container
 from marking.registry import exercises, find
 
@@ -103,6 +104,8 @@ def check_result(attack, result):
     assert facts.get("Says", "") in result.says
     if "Not in says" in facts:
         assert says(facts["Not in says"]) not in result.says
+    if "Not in feedback" in facts:
+        assert facts["Not in feedback"] not in for_student(facts["Exercise"], result.says)
     smells = " ".join(result.smells)
     if facts.get("Smells") == "nothing":
         assert not smells

@@ -72,12 +72,13 @@ def huge_pages() -> None:
 class Server:
     """A process that forks the children whose exercises forbid the same built-ins."""
 
-    def __init__(self, forbidden: list[str], others: list["Server"], control: socket.socket):
+    def __init__(self, forbidden: list[str], held: list[socket.socket]):
+        """`held` are the connections of this process, which the server is to close."""
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.pid = os.fork()
         if self.pid == 0:
-            for held in (control, self.socket, *(other.socket for other in others)):
-                held.close()
+            for connection in (self.socket, *held):
+                connection.close()
             serve(theirs, forbidden)
         theirs.close()
 
@@ -183,15 +184,22 @@ def sweep(servers: set[int]) -> int:
 
 def clear() -> int:
     """Empty what the child could write to; how many things would not go."""
-    for folder in (TMP, "/dev/shm") if ALONE else (TMP,):
-        with os.scandir(folder) as entries:
-            for entry in list(entries):
+    return sum(map(empty, (TMP, "/dev/shm") if ALONE else (TMP,)))
+
+
+def empty(folder: str) -> int:
+    """Empty one folder, which the child may have locked; how many things would not go."""
+    try:
+        os.chmod(folder, 0o755)
+        for entry in list(os.scandir(folder)):
+            with contextlib.suppress(OSError, RecursionError):
                 if entry.is_dir(follow_symlinks=False):
-                    with contextlib.suppress(OSError, RecursionError):
-                        shutil.rmtree(entry.path)
+                    shutil.rmtree(entry.path)
                 else:
                     os.unlink(entry.path)
-    return len(os.listdir(TMP)) + (len(os.listdir("/dev/shm")) if ALONE else 0)
+        return len(os.listdir(folder))
+    except OSError:
+        return 1
 
 
 def main() -> None:
@@ -207,10 +215,11 @@ def main() -> None:
             return
         if not fds:  # a word to stop for a child that has already ended
             continue
-        forbidden = data.decode()
+        forbidden, connection = data.decode(), socket.socket(fileno=fds[0])
         if forbidden not in servers:
-            servers[forbidden] = Server(json.loads(forbidden), list(servers.values()), control)
-        there = servers[forbidden].run(socket.socket(fileno=fds[0]), control)
+            held = [control, connection, *(server.socket for server in servers.values())]
+            servers[forbidden] = Server(json.loads(forbidden), held)
+        there = servers[forbidden].run(connection, control)
         left = sweep({server.pid for server in servers.values()}) + clear()
         control.send(json.dumps({"done": there, "left": left}).encode())
 

@@ -9,6 +9,7 @@ Armed before the fork, so that a child has nothing to disarm cheaply.
 import ctypes
 import re
 import sys
+import types
 import weakref
 
 import torch
@@ -18,10 +19,12 @@ FAMILIES = {
     "softmax": r"softmax",
     "scaled_dot_product_attention": r"scaled_dot|multi_head_attention|attention_forward"
     r"|transformer_encoder_layer_fwd",
+    "grad": r"make_dual",  # what every derivative taken forwards begins with
 }
 MODULES = ("torch", "torch.nn.functional", "torch.special", "torch._refs", "torch._refs.special")
 MODULES += ("torch._refs.nn.functional", "torch._decomp.decompositions", "torch._C._nn")
 MODULES += ("torch.autograd", "torch.autograd.functional", "torch.func")
+MODULES += ("torch.autograd.forward_ad", "torch._VF")
 LAYERS = ("MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer")
 
 
@@ -50,10 +53,19 @@ def arm(names: list[str]) -> None:
     for name in [n for n in dir(torch.Tensor) if _is_forbidden(n, names)]:
         if callable(getattr(torch.Tensor, name)):  # `backward` is; the attribute `grad` is not
             setattr(torch.Tensor, name, _raiser(name))
+    if "grad" in names:
+        _take_engine()
     if "scaled_dot_product_attention" in names:
         for layer in LAYERS:
             getattr(torch.nn, layer).forward = _raiser(layer)
         sys.modules["torch.nn.attention.flex_attention"] = None  # importing it raises ImportError
+
+
+def _take_engine() -> None:
+    """Take away what every function of autograd calls in the end, and its class."""
+    refuse = types.SimpleNamespace(run_backward=_raiser("grad"), queue_callback=_raiser("grad"))
+    torch.autograd.Variable._execution_engine = refuse
+    torch._C._ImperativeEngine = torch.autograd.variable.ImperativeEngine = _raiser("grad")
 
 
 def _hide(library) -> None:
