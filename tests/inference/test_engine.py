@@ -5,7 +5,14 @@ import torch
 from inference_models import FAMILIES, V, prompts, sharp_model
 from serving import alone, check_books
 
-from clearhead.inference import Engine, Sampler, blocks_for, schedule_step
+from clearhead.inference import (
+    Engine,
+    PagedBatch,
+    Sampler,
+    blocks_for,
+    prefill,
+    schedule_step,
+)
 
 LENGTHS, NEW = (5, 9, 1, 12, 7, 4), (10, 6, 9, 3, 14, 1)
 
@@ -473,3 +480,37 @@ def test_statistics_count_what_the_steps_did(model):
 def test_an_engine_of_no_size_is_refused(model, size):
     with pytest.raises(ValueError, match=f"{size} is 0"):
         Engine(model, **{**dict(blocks=4, block=4, budget=4), size: 0})
+
+
+def test_blocks_that_others_hold_are_named_as_the_reason_that_nobody_runs(model):
+    engine = Engine(model, blocks=4, block=4)
+    other = PagedBatch(engine.cache, 1)
+    prefill(model, torch.tensor(prompts(15)), other)
+    (job,) = prompts(3)
+    id = engine.submit(job, 2)
+    with pytest.raises(RuntimeError, match="4 of 4 blocks are in use and others hold"):
+        engine.run()
+    other.truncate(0)
+    assert engine.run()[id] == alone(model, job, 2)
+
+
+@pytest.mark.parametrize("wrong", [2.7, torch.tensor(2.7), V, -1])
+def test_a_choice_that_is_no_token_ends_its_request(model, wrong):
+    engine = Engine(model, blocks=4, block=4)
+    id = engine.submit([1, 2], 2, choose=lambda logits, seen: wrong)
+    engine.run()
+    request = engine.requests[id]
+    assert (request.state, request.generated) == ("failed", [])
+    assert "give the id of a token" in str(request.error)
+
+
+def test_a_token_counts_as_generated_also_when_a_later_choice_breaks_the_step_off(model):
+    def interrupted(logits, seen):
+        raise KeyboardInterrupt
+
+    engine = Engine(model, blocks=8, block=4)
+    first = engine.submit([1, 2], 2)
+    engine.submit([3, 4], 2, choose=interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    assert len(engine.requests[first].generated) == engine.statistics.generated_tokens == 1

@@ -141,6 +141,15 @@ def test_every_batch_has_the_logits_of_the_plain_path_in_both_layouts(made_for, 
         close(prefill(fast, ids, fast.new_cache(B, 4)), prefill(model, ids, KVCache(3)))
 
 
+@pytest.mark.parametrize("chunk", [1, 2])
+def test_a_padded_prompt_may_come_in_small_chunks(chunk, close):
+    model = sharp_model()
+    fast = FastDecoder(model)
+    ids, pads = left_pad(prompts(6, 2))
+    want = prefill(model, ids, KVCache(3), pads=pads)
+    close(prefill(fast, ids, fast.new_cache(2, 6), pads=pads, chunk=chunk), want)
+
+
 def test_a_later_change_of_the_model_does_not_reach_the_copies():
     model, ids = sharp_model(), torch.tensor(prompts(5))
     fast = FastDecoder(model)

@@ -181,3 +181,17 @@ def test_left_pad_puts_the_padding_in_front_and_counts_it():
     ids, pads = left_pad([[1, 2, 3], torch.tensor([4])], pad=9)
     assert ids.tolist() == [[1, 2, 3], [9, 9, 4]]
     assert pads.tolist() == [0, 2]
+
+
+def test_a_second_call_on_a_padded_cache_shows_its_own_ids_as_they_are():
+    model, calls, cache = sharp_model(), [], KVCache(3)
+    ids, pads = left_pad(prompts(3, 1))
+    generate(model, ids, 1, pads=pads, cache=cache)
+
+    def spy(logits, seen):
+        calls.append(seen)
+        return logits.argmax(-1)
+
+    more = torch.tensor(prompts(4, 4))
+    generate(model, more, 1, pads=pads, cache=cache, choose=spy)
+    assert torch.equal(calls[0], more)

@@ -4,7 +4,16 @@ import pytest
 import torch
 from inference_models import FAMILIES, prompts, sharp_model
 
-from clearhead.inference import KVCache, PagedBatch, PagedCache, generate, left_pad, prefill
+from clearhead.inference import (
+    KVCache,
+    PagedBatch,
+    PagedCache,
+    PagedSequence,
+    generate,
+    left_pad,
+    packed_forward,
+    prefill,
+)
 
 
 def paged(model, batch, *, blocks=40, block=4, pool=None):
@@ -97,3 +106,20 @@ def test_a_pass_that_was_cut_short_leaves_the_length_as_it_was():
     assert cache.length == 6
     more = torch.tensor(prompts(5))
     torch.testing.assert_close(prefill(model, more, cache), prefill(model, more, plain))
+
+
+def test_no_new_rows_come_back_as_none():
+    model = sharp_model()
+    batch = PagedBatch(PagedCache(model.config, blocks=4, block=4, dtype=torch.float64), 2)
+    nothing = torch.zeros(2, 2, 0, 8, dtype=torch.float64)
+    assert [x.shape for x in batch.update(0, nothing, nothing)] == [nothing.shape] * 2
+
+
+def test_a_sequence_without_blocks_is_refused_and_writes_nothing():
+    model = sharp_model()
+    cache = PagedCache(model.config, blocks=4, block=4, dtype=torch.float64)
+    long, short = PagedSequence(), PagedSequence()
+    cache.reserve(long, 6)
+    with pytest.raises(ValueError, match="0 blocks of 4 slots cannot hold 2 tokens; reserve"):
+        packed_forward(model, cache, [long, short], [[1] * 6, [2, 3]])
+    assert not cache.keys.any()

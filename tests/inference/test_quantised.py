@@ -99,3 +99,8 @@ def test_smollm2_still_answers(smollm2):
     ids = torch.tensor([tokenizer.encode(chat)])
     got = generate(model, ids, 12, cache=Int8Cache(30), stop={tokenizer.eos_id})
     assert "Paris" in tokenizer.decode(got[0, ids.shape[1] :])
+
+
+def test_codes_of_a_scale_that_is_rounded_far_down_do_not_wrap():
+    codes, _ = quantise_rows(torch.tensor([[2.6e-43, -2.6e-43]]))
+    assert codes.tolist() == [[127, -127]]

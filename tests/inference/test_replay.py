@@ -18,6 +18,8 @@ from clearhead.inference import (
     Engine,
     LiveEngine,
     LiveStatic,
+    Replay,
+    Served,
     Span,
     StaticBatching,
     draw_trace,
@@ -306,3 +308,38 @@ def test_a_span_reads_as_who_what_when():
     assert Span(3, "decode", 0.5, 1.0)._asdict() == dict(
         request=3, phase="decode", start=0.5, end=1.0
     )
+
+
+def test_a_time_that_is_not_finite_is_refused():
+    for time in (math.nan, math.inf):
+        with pytest.raises(ValueError, match=r"trace\[0\].time is"):
+            replay([Arrival(time, 1, 1)], ContinuousBatching(1), one)
+
+
+def test_a_policy_that_measures_no_time_needs_seconds():
+    with pytest.raises(TypeError, match="measures no time; give `seconds`"):
+        replay(TRACE, ContinuousBatching(1))
+
+
+def test_a_chip_that_takes_no_time_has_an_infinite_throughput():
+    found = replay([Arrival(0.0, 2, 3)], ContinuousBatching(1), lambda new, past: 0.0)
+    assert found.throughput == math.inf
+
+
+def test_a_quantile_has_the_rank_that_its_share_says():
+    served = tuple(Served(i, Arrival(0.0, 1, 1), (i + 1.0,)) for i in range(100))
+    found = Replay(served, (), ())
+    assert [found.quantile("ttft", r / 100) for r in range(1, 101)] == list(range(1, 101))
+
+
+def test_a_draw_too_long_for_a_float_is_cut_like_any_other():
+    sizes = dict(rate=1.0, prompt_median=10, generated_median=10)
+    trace = draw_trace(20, **sizes, prompt_spread=1000.0, most_prompt=50, seed=1)
+    assert {arrival.prompt for arrival in trace} == {1, 50}
+
+
+@pytest.mark.parametrize("name", ["prompt_median", "generated_median"])
+def test_an_infinite_median_is_refused(name):
+    sizes = dict(rate=1.0, prompt_median=10, generated_median=10)
+    with pytest.raises(ValueError, match=f"{name} is inf; give a finite number"):
+        draw_trace(3, **{**sizes, name: math.inf})

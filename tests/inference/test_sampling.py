@@ -136,7 +136,7 @@ def test_switched_off_the_rules_leave_the_softmax():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
-@pytest.mark.parametrize("tau", [1e-40, 1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("tau", [5e-324, 1e-46, 1e-40, 1e-3, 1.0, 1e3])
 def test_wide_logits_and_extreme_temperatures_give_a_distribution(dtype, tau):
     z = torch.tensor([50.0, -50.0, 49.0, 0.0], dtype=dtype)
     p = I.top_k_top_p(z, temperature=tau, k=0, p=1.0)

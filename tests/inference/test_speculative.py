@@ -367,6 +367,7 @@ def test_no_tokens_asked_for_none_written():
     model, ids = small_model(13), torch.tensor([[1, 2, 3]])
     got = I.generate_speculative(model, drafts(model)["n-gram"], ids, 0)
     assert got.ids.tolist() == ids.tolist() and got.statistics.passes == ()
+    assert got.ids.data_ptr() != ids.data_ptr()
     assert math.isnan(got.statistics.acceptance) and math.isnan(got.statistics.tokens_per_pass)
 
 
@@ -432,3 +433,16 @@ def test_a_rounded_copy_has_few_levels_a_row_and_leaves_the_model_alone():
     assert (r - w).abs().max() <= step.max() / 2 + 1e-12 and not torch.equal(r, w)
     assert torch.equal(rounded.embedding.weight, model.embedding.weight)
     assert all(torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True))
+
+
+def test_a_rounded_copy_in_half_precision_keeps_a_row_of_zeros():
+    torch.manual_seed(0)
+    config = Config(
+        vocab_size=7, width=8, layers=1, heads=2, kv_heads=1, head_size=4, feed_forward=8
+    )
+    model = Decoder(config).half()
+    with torch.no_grad():
+        model.blocks[0].attention.query.weight[0] = 0
+    rounded = I.rounded_copy(model, 8)
+    assert all(p.isfinite().all() for p in rounded.parameters())
+    assert (rounded.blocks[0].attention.query.weight[0] == 0).all()

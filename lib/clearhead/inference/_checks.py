@@ -10,7 +10,7 @@ from torch import Tensor
 from clearhead._checks import require_floating, require_integer
 from clearhead.model._checks import check_ids
 
-INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8)
+INTEGERS = (torch.int64, torch.int32)  # smaller ones overflow when a length is added
 
 
 def require_integers(axes: str, **tensors: Tensor) -> None:
@@ -22,9 +22,20 @@ def require_integers(axes: str, **tensors: Tensor) -> None:
                 f"{name} is a {type(x).__name__}; give a tensor of integers, shape {shape}."
             )
         if x.dtype not in INTEGERS:
-            raise TypeError(f"{name} is {x.dtype}; give a tensor of integers, shape {shape}.")
+            raise TypeError(
+                f"{name} is {x.dtype}; give a tensor of integers, shape {shape}, int64 or int32."
+            )
         if x.ndim != len(axes.split()):
             raise ValueError(f"{name} has shape {tuple(x.shape)}; expected {shape}.")
+
+
+def require_token_ids(**tensors: Tensor) -> None:
+    """Every argument is a tensor of integers, of any size and shape."""
+    for name, x in tensors.items():
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} is a {type(x).__name__}; give a tensor of integers.")
+        if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+            raise TypeError(f"{name} is {x.dtype}; give integers, the ids of tokens.")
 
 
 def require_counts(B: int, **tensors: Tensor) -> None:
@@ -129,12 +140,18 @@ def require_room(cache, T: int, n: int) -> None:
 
 def require_stop(stop, ids: Tensor) -> Tensor | None:
     """The ids that end a row as a tensor, or None when there are none."""
+    ends = list(require_stop_ids(stop))
+    return torch.tensor(ends, dtype=ids.dtype, device=ids.device) if ends else None
+
+
+def require_stop_ids(stop) -> frozenset[int]:
+    """The ids that end a text as a set."""
     ends = [] if isinstance(stop, int | str) or stop is None else list(stop)
     if isinstance(stop, int | str) or stop is None or not all(type(i) is int for i in ends):
         raise TypeError(
             f"stop is {stop!r}; give a set of token ids, such as {{2}}, or leave it out."
         )
-    return torch.tensor(ends, dtype=ids.dtype, device=ids.device) if ends else None
+    return frozenset(ends)
 
 
 def require_choice(chosen: Tensor, ids: Tensor) -> None:
@@ -144,7 +161,9 @@ def require_choice(chosen: Tensor, ids: Tensor) -> None:
     given = f"a {type(chosen).__name__}"
     if isinstance(chosen, Tensor):
         given = f"{chosen.dtype} of shape {tuple(chosen.shape)}"
-    raise ValueError(f"choose gave {given}; expected one token id a row, shape ({len(ids)},).")
+    raise ValueError(
+        f"choose gave {given}; expected one token id a row, shape ({len(ids)},), int64 or int32."
+    )
 
 
 def require_at_least_one(**values: int | None) -> None:

@@ -49,7 +49,7 @@ class Cache(Protocol):
 
     @property
     def nbytes(self) -> int:
-        """Bytes that it holds, used or reserved."""
+        """Bytes of its slots, used or reserved."""
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Append T rows to a layer; all of its keys and values come back."""
@@ -74,6 +74,7 @@ class KVCache:
 
     @property
     def nbytes(self) -> int:
+        """Bytes of its slots; the memory behind a cut is free only after the next `update`."""
         return sum(x.numel() * x.element_size() for rows in self._layers for x in rows)
 
     def update(

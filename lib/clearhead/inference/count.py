@@ -83,8 +83,9 @@ def phase_flops(
 ) -> PhaseFlops:
     """`(prefill, decode)` for a prompt of so many tokens and so many generated: (1) and (2).
 
-    Raises `TypeError` when a size is not an integer and `ValueError` when one is less than 1: even
-    one generated token needs the prefill, and no token needs nothing.
+    Raises `TypeError` when a size is not an integer and `ValueError` when one is less than 1 (of
+    the weights: less than 0). Even one generated token needs the prefill, and no token needs
+    nothing.
     """
     require_integer(0, block_weights=block_weights, head_weights=head_weights)
     require_integer(1, layers=layers, heads=heads, head_size=head_size)

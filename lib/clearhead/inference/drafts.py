@@ -131,15 +131,19 @@ def rounded_copy(model: Decoder, bits: int) -> Decoder:
     r"""A copy whose matrices in the blocks are rounded to `bits` bits, with one scale a row.
 
     With $m = 2^{\text{bits} - 1} - 1$, a row $w$ becomes $s \cdot \mathrm{round}(w / s)$, where
-    $s = \max |w| / m$. Raises `TypeError` when `bits` is not an integer and `ValueError` when it is
-    less than 2.
+    $s = \max |w| / m$; a row whose s is 0 in its dtype stays as it is. Raises `TypeError` when
+    `bits` is not an integer and `ValueError` when it is less than 2 or the weights' dtype does not
+    reach m.
     """
     require_integer(2, bits=bits)
+    most, dtype = 2 ** (bits - 1) - 1, model.embedding.weight.dtype
+    if most > torch.finfo(dtype).max:
+        raise ValueError(f"bits is {bits}, and {dtype} does not reach 2^{bits - 1}; give fewer.")
     rounded = copy.deepcopy(model)
     for layer in rounded.blocks.modules():
         if isinstance(layer, nn.Linear):
             with torch.no_grad():
                 w = layer.weight
-                scale = w.abs().amax(1, keepdim=True).clamp(min=1e-30) / (2 ** (bits - 1) - 1)
-                w.copy_((w / scale).round() * scale)
+                scale = w.abs().amax(1, keepdim=True) / float(most)
+                w.copy_(torch.where(scale == 0, w, (w / scale).round() * scale))
     return rounded

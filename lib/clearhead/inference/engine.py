@@ -31,11 +31,13 @@ from torch import Tensor
 from clearhead._checks import require_integer
 from clearhead.model import Decoder
 
+from ._checks import require_stop_ids
 from .packed import packed_forward
 from .paged import blocks_for
 from .paged_cache import PagedCache
 from .planner import Planner
-from .request import GREEDY, Request
+from .request import Request
+from .sampler import GREEDY
 from .steps import EngineStatistics, Event, Step
 
 
@@ -86,7 +88,8 @@ class Engine:
         """
         prompt = tuple(prompt.tolist() if isinstance(prompt, Tensor) else prompt)
         self._require_servable(prompt, max_new_tokens)
-        request = Request(next(self._ids), prompt, max_new_tokens, choose, frozenset(stop))
+        stop = require_stop_ids(stop)
+        request = Request(next(self._ids), prompt, max_new_tokens, choose, stop)
         self.requests[request.id] = request
         if max_new_tokens == 0:
             request.state, request.reason = "finished", "length"
@@ -107,11 +110,18 @@ class Engine:
         """Run the model once for all who are scheduled; the tokens that were chosen.
 
         When it raises (out of memory, Ctrl-C), the step has not happened for those who have not
-        chosen yet: the next one does it again.
+        chosen yet: the next one does it again. What the others chose is in their `generated`, and
+        no event tells of it. Raises `RuntimeError` when other users of `cache` hold the blocks.
         """
         if not self.busy:
             return []
         step = self.planner.plan()
+        if not step.tokens:
+            pool = self.cache.pool
+            raise RuntimeError(
+                f"Nobody can run: {pool.used} of {pool.blocks} blocks are in use and others hold "
+                "what is missing; release their sequences first."
+            )
         scheduled = [self.requests[id] for id in step.tokens]
         new = [r.known[r.sequence.length :][: step.tokens[r.id]] for r in scheduled]
         logits = packed_forward(self.model, self.cache, [r.sequence for r in scheduled], new)
@@ -126,8 +136,8 @@ class Engine:
                 token = request.choose_next(row)
             if token is not None:
                 events.append(Event(request.id, token))
+                self.statistics.generated_tokens += 1
             self.planner.advance(request, len(tokens))
-        self.statistics.generated_tokens += len(events)
         return events
 
     def stream(self) -> Iterator[Event]:

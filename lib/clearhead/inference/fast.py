@@ -46,7 +46,10 @@ from .static_step import StaticSteps
 
 
 class FastDecoder:
-    """The weights of `model`, copied and fused, with `prefill` and `decode_step` of its own.
+    """The weights of `model`, fused, with `prefill` and `decode_step` of its own.
+
+    Only the fused matrices are copies and the rest is shared, so that `model` must not change
+    afterwards; make a new `FastDecoder` after a step of training.
 
     `batch` is how many rows it is to decode; it takes any number, and is fastest with that.
     `static` decodes by `static_step` (the default on CUDA), which a `backend` of `torch.compile`
@@ -144,7 +147,7 @@ class FastDecoder:
             start = 0 if window is None else max(0, end - window)
             if pads is None:
                 return self._cos[past:end, None], self._sin[past:end, None], None, start
-            positions = (past - pads)[:, None]
+            positions = (past - pads).clamp(min=0)[:, None]  # of padding: 0
             key = torch.arange(start, end, device=pads.device)
             mask = (key >= pads[:, None])[:, None, None]
             return self._cos[positions][:, :, None], self._sin[positions][:, :, None], mask, start

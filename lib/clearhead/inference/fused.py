@@ -22,8 +22,9 @@ by column: the library's product then adds long columns in place of taking many 
 That gains with one or two tokens and loses with a few more, so it is done for a `batch` of 1 or 2;
 the head, which gains and loses most, is then kept both ways.
 
-**Memory.** The fused matrices are copies: the model that they came from keeps its own, and a later
-change of it does not reach them.
+**Memory.** The fused matrices, and those stored by columns, are copies: the model that they came
+from keeps its own. All else (embedding, norms, the other matrices) is shared. A later change of the
+model would reach only that part, so that its weights must be fused anew.
 
 **Shapes.** B batch, T tokens, H query heads, K key/value heads, D head size, C width.
 """

@@ -14,9 +14,10 @@ decode steps. The last token is chosen and never read, so a cache of T + n − 1
 **Ragged batches.** `left_pad` makes one tensor of unequal prompts, and counts the padding. A row's
 tokens are those that it gets alone.
 
-**Choosing.** `choose(logits, seen)` takes logits `(B, V)` and all ids so far `(B, N)` and returns
-ids `(B,)`. `likeliest`, the default, is greedy; a `Sampler` draws. In `seen`, padding is replaced
-by the row's first token, so that a repetition penalty punishes nothing that was not there.
+**Choosing.** `choose(logits, seen)` takes logits `(B, V)` and ids `(B, N)` and returns ids `(B,)`.
+`seen` is what the call was given and has written so far, without what its cache had read before.
+`likeliest`, the default, is greedy; a `Sampler` draws. In `seen`, padding is replaced by the row's
+first token, so that a repetition penalty punishes nothing that was not there.
 
 **Stopping.** A row that has written an id of `stop` repeats it from then on; when all rows have,
 the writing ends early.
@@ -29,6 +30,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from clearhead._checks import require_integer
+from clearhead.model._checks import check_ids
 
 from ._checks import (
     require_at_least_one,
@@ -37,6 +39,7 @@ from ._checks import (
     require_pads,
     require_room,
     require_stop,
+    require_token_ids,
 )
 from .cache import Cache, KVCache
 from .phases import decode_step, placed, prefill
@@ -106,7 +109,8 @@ def stream(
 
 @torch.no_grad()
 def _stream(model, ids, n, cache, choose, ends, pads, window, chunk) -> Iterator[Tensor]:
-    seen = without_padding(ids, pads)
+    here = None if pads is None else (pads - cache.length).clamp(min=0)  # the rest is cached
+    seen = without_padding(ids, here)
     stopped = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
     token = ids[:, -1]
     for i in range(n):
@@ -117,6 +121,8 @@ def _stream(model, ids, n, cache, choose, ends, pads, window, chunk) -> Iterator
         chosen = choose(logits, seen)
         require_choice(chosen, ids)
         token = torch.where(stopped, token, chosen.to(ids.dtype))
+        if i == n - 1:  # the others are checked when they are read
+            check_ids(token[:, None], model.config.vocab_size)
         yield token
         if ends is not None:
             stopped = stopped | torch.isin(token, ends)
@@ -141,6 +147,7 @@ def generate_uncached(
     require_integer(0, n=n)
     ends = require_stop(stop, ids)
     require_pads(pads, len(ids), ids.shape[1])
+    require_at_least_one(window=window)
     counts = torch.zeros(len(ids), dtype=torch.long, device=ids.device) if pads is None else pads
     written, stopped = ids, counts < 0
     for _ in range(n):
@@ -154,6 +161,7 @@ def generate_uncached(
             stopped = stopped | torch.isin(token, ends)
             if stopped.all():
                 break
+    check_ids(written[:, -1:], model.config.vocab_size)
     return written.clone() if n == 0 else written
 
 
@@ -163,7 +171,7 @@ def left_pad(
     """Unequal prompts as one tensor, padding on the left, and how much of it each row has.
 
     `pad` may be any id of the vocabulary: no token sees it. Raises `ValueError` when there is no
-    prompt, or an empty one.
+    prompt, or an empty one, and `TypeError` for what are no integers.
     """
     rows = [torch.as_tensor(prompt, device=device) for prompt in prompts]
     if not rows:
@@ -173,6 +181,7 @@ def left_pad(
             raise ValueError(
                 f"Prompt {b} has shape {tuple(row.shape)}; give one axis with at least one token."
             )
+        require_token_ids(**{f"Prompt {b}": row})
     T = max(len(row) for row in rows)
     pads = torch.tensor([T - len(row) for row in rows], device=rows[0].device)
     ids = torch.full((len(rows), T), pad, device=rows[0].device)

@@ -108,7 +108,7 @@ def _require_layer(x, w_q, w_k, w_v, w_o, n_heads: int, n_kv_heads: int) -> None
         and n_heads % n_kv_heads == 0
         and w_q.shape[1] == C
         and w_k.shape == w_v.shape == (n_kv_heads * D, C)
-        and w_o.shape[1] == HD
+        and w_o.shape == (C, HD)
     )
     if not fits:
         given = {"x": x, "w_q": w_q, "w_k": w_k, "w_v": w_v, "w_o": w_o}

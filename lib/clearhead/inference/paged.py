@@ -32,7 +32,7 @@ from torch import Tensor
 
 from clearhead._checks import require_floating, require_integer
 
-INTEGERS = (torch.int64, torch.int32)
+from ._checks import require_integers
 
 
 def blocks_for(tokens: int, block: int) -> int:
@@ -77,11 +77,9 @@ def paged_gather(
 
 def _require_paged(pool: Tensor, table: Tensor, lengths: Tensor) -> None:
     require_floating(pool=pool)
-    for name, x in {"table": table, "lengths": lengths}.items():
-        if not isinstance(x, Tensor) or x.dtype not in INTEGERS:
-            kind = x.dtype if isinstance(x, Tensor) else f"a {type(x).__name__}"
-            raise TypeError(f"{name} is {kind}; give a tensor of integers.")
-    if (pool.ndim, table.ndim, lengths.ndim) != (4, 2, 1) or len(table) != len(lengths):
+    require_integers("B M", table=table)
+    require_integers("B", lengths=lengths)
+    if pool.ndim != 4 or len(table) != len(lengths):
         raise ValueError(
             f"Given pool {tuple(pool.shape)}, table {tuple(table.shape)} and lengths "
             f"{tuple(lengths.shape)}; expected (P, block, K, D), (B, M) and (B,)."

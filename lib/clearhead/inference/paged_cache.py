@@ -83,14 +83,21 @@ class PagedCache:
     ) -> Int[Tensor, "B S"]:
         """Where the first `lengths` rows of each sequence lie, equation (1), reserved before.
 
-        S is the greatest length; past its end a row repeats its last slot.
+        S is the greatest length; past its end a row repeats its last slot. Raises `ValueError` when
+        a sequence has no block for one of its rows.
         """
         m = self.pool.block
+        for sequence, length in zip(sequences, lengths, strict=True):
+            if length > m * len(sequence.table):
+                raise ValueError(
+                    f"A sequence of {len(sequence.table)} blocks of {m} slots cannot hold {length} "
+                    "tokens; reserve its blocks first."
+                )
         M = max(len(sequence.table) for sequence in sequences)
         tables = [sequence.table + [0] * (M - len(sequence.table)) for sequence in sequences]
         last = torch.tensor(lengths)[:, None] - 1  # B 1
         j = torch.arange(max(lengths)).minimum(last)  # B S
-        flat = torch.tensor(tables).gather(1, j // m) * m + j % m
+        flat = torch.tensor(tables, dtype=torch.long).gather(1, j // m) * m + j % m
         return flat.to(self.keys.device)
 
     def write(

@@ -67,6 +67,7 @@ def quantise_rows(
     precise = x.to(torch.promote_types(x.dtype, torch.float32))
     scale = precise.abs().amax(-1, keepdim=True) / 127
     codes = (precise / scale.masked_fill(scale == 0, 1.0)).round()
+    codes = codes.clamp(-127, 127)  # a subnormal scale may be rounded down by far
     return codes.to(torch.int8), scale
 
 

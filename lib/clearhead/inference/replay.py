@@ -19,6 +19,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
+from clearhead._checks import require_finite
+
 from .served import Replay
 from .timeline import Timeline
 from .workload import Arrival
@@ -62,7 +64,8 @@ def replay(
     """Serve the whole trace, equation (1); request i of the result is `trace[i]`.
 
     `seconds(new, past)` is not asked where the policy has measured. Raises `ValueError` when the
-    trace is empty, out of order, or has a request without a prompt or without an answer.
+    trace is empty, out of order, has a time that is not finite, or a request without a prompt or
+    without an answer; `TypeError` when `seconds` is needed and not given.
     """
     _require_trace(trace)
     times, pending, now = Timeline(trace), deque(enumerate(trace)), trace[0].time
@@ -73,16 +76,28 @@ def replay(
             now = pending[0][1].time
             continue
         work = policy.step()
-        took = seconds(work.new, work.past) if work.seconds is None else work.seconds
+        took = _seconds_of(work, seconds)
         times.add(work, now, now + took)
         now += took
     return times.replay()
+
+
+def _seconds_of(work: Work, seconds: Callable | None) -> float:
+    if work.seconds is not None:
+        return work.seconds
+    if seconds is None:
+        raise TypeError(
+            "This policy measures no time; give `seconds`, such as functools.partial(step_seconds, "
+            "config, H100)."
+        )
+    return seconds(work.new, work.past)
 
 
 def _require_trace(trace: Sequence[Arrival]) -> None:
     if not trace:
         raise ValueError("The trace is empty; give one request at least.")
     for i, (time, prompt, generated) in enumerate(trace):
+        require_finite(**{f"trace[{i}].time": time})
         if prompt < 1 or generated < 1:
             raise ValueError(
                 f"Request {i} has {prompt} prompt tokens and generates {generated}; give at least "

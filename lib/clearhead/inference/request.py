@@ -20,10 +20,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from .paged_cache import PagedSequence
-from .sampler import Sampler
+from .sampler import GREEDY
 from .schedule import Row, after_preemption
-
-GREEDY = Sampler(temperature=0.0)  # draws no number, so that all requests may share it
 
 
 @dataclass(eq=False)
@@ -84,10 +82,11 @@ class Request:
         """Choose a token and end if it is the last; None when that failed, which ends it too."""
         seen = torch.tensor(self.known, device=logits.device)
         try:
-            token = int(self.choose(logits, seen))
-            if not 0 <= token < len(logits):
+            chosen = self.choose(logits, seen)
+            token = int(chosen)
+            if token != chosen or not 0 <= token < len(logits):
                 raise ValueError(
-                    f"choose returned {token}; give the id of a token, 0 to {len(logits) - 1}."
+                    f"choose returned {chosen}; give the id of a token, 0 to {len(logits) - 1}."
                 )
         except Exception as error:
             self.state, self.error = "failed", error

@@ -46,10 +46,16 @@ def draw(
 ) -> Int[Tensor, "*batch"]:
     """One id a row by equation (1); the weights of a row may add up to anything positive.
 
-    Raises `ValueError` for a row without a positive finite sum, and for a uniform outside [0, 1).
+    Raises `ValueError` for a row without a positive finite sum, a negative weight, and a uniform
+    outside [0, 1).
     """
     require_floating(probabilities=probabilities)
     require_floating(uniforms=uniforms)
+    if not probabilities.ndim or not probabilities.shape[-1]:
+        raise ValueError(
+            f"probabilities have shape {tuple(probabilities.shape)}; expected (..., V), one or "
+            "more tokens."
+        )
     if uniforms.shape != probabilities.shape[:-1]:
         raise ValueError(
             f"uniforms have shape {tuple(uniforms.shape)} and probabilities "
@@ -60,7 +66,10 @@ def draw(
     precise = _precise(probabilities.device)
     reached = probabilities.to(precise).cumsum(-1)
     total = reached[..., -1:]
-    if not bool((total.isfinite() & (total > 0)).all()):
+    least = probabilities.amin(-1, keepdim=True)
+    if not bool((total.isfinite() & (total > 0) & (least >= 0)).all()):
+        if bool((least < 0).any()):
+            raise ValueError("A probability is negative; give weights of 0 or more.")
         raise ValueError(
             "A row of probabilities adds up to 0 or to no finite number; were all tokens removed, "
             "or is a logit NaN?"
@@ -135,6 +144,9 @@ class Sampler:
         if seen is None:
             raise ValueError("A repetition penalty needs the ids that were seen; give `seen`.")
         return sampling.repetition_penalty(precise, seen, self.repetition_penalty)
+
+
+GREEDY = Sampler(temperature=0.0)  # draws no number, so that all may share it
 
 
 def _precise(device: torch.device) -> torch.dtype:

@@ -48,6 +48,8 @@ from torch import Tensor
 
 from clearhead._checks import require_finite, require_floating, require_integer
 
+from ._checks import require_token_ids
+
 
 def temperature(logits: Float[Tensor, "*batch V"], tau: float | int) -> Float[Tensor, "*batch V"]:
     """The logits of equation (1), divided by `tau`.
@@ -61,7 +63,8 @@ def temperature(logits: Float[Tensor, "*batch V"], tau: float | int) -> Float[Te
             f"The temperature is {tau}; give a positive number (0 would be the greedy choice: use "
             "argmax, or Sampler(temperature=0))."
         )
-    return logits / tau
+    smallest = torch.finfo(torch.promote_types(logits.dtype, torch.float32)).tiny
+    return logits / max(tau, smallest)  # less may be rounded to 0, and 0 / 0 is NaN
 
 
 def top_k(logits: Float[Tensor, "*batch V"], k: int) -> Float[Tensor, "*batch V"]:
@@ -111,12 +114,14 @@ def repetition_penalty(
     """Equation (3) for the tokens in `seen`, each once however often it was seen.
 
     An id of −1 stands for no token: pad with it where rows have seen unequally many. Raises
-    `ValueError` when `rho` is not positive, or `seen` does not fit the logits.
+    `ValueError` when `rho` is not positive, or `seen` does not fit the logits, and `TypeError` when
+    `seen` holds no integers.
     """
     _require_logits(logits)
     require_finite(rho=rho)
     if rho <= 0:
         raise ValueError(f"rho is {rho}; give a positive number (1 changes nothing).")
+    require_token_ids(seen=seen)
     V = logits.shape[-1]
     if seen.shape[:-1] != logits.shape[:-1]:
         raise ValueError(

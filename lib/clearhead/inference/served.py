@@ -18,6 +18,7 @@ A user who reads along notices the *worst gap*, $\max_i (t_{i+1} - t_i)$, which 
 (DistServe), section 2. The worst gap: Agrawal et al., 2024 (Sarathi-Serve), section 2.
 """
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -94,8 +95,9 @@ class Replay:
 
     @property
     def throughput(self) -> float:
-        """Generated tokens a second, equation (2)."""
-        return sum(len(s.times) for s in self.served) / self.seconds
+        """Generated tokens a second, equation (2); infinite when no time has passed."""
+        tokens = sum(len(s.times) for s in self.served)
+        return tokens / self.seconds if self.seconds else math.inf
 
     @property
     def waste(self) -> float:
@@ -112,7 +114,7 @@ class Replay:
         if not 0 < q <= 1:
             raise ValueError(f"q is {q}; give a share above 0, up to 1 (0.5 is the median).")
         values = sorted(getattr(s, name) for s in self.served)
-        return next(v for i, v in enumerate(values, 1) if i >= q * len(values))
+        return next(v for i, v in enumerate(values, 1) if i / len(values) >= q)
 
     def attained(self, *, ttft: float | int, tpot: float | int) -> float:
         """The share of requests that keep both limits."""

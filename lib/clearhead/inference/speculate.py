@@ -29,13 +29,12 @@ from torch import Tensor
 from clearhead._checks import require_integer
 from clearhead.model import Decoder
 
+from ._checks import require_ids, require_integers, require_stop_ids
 from .cache import Cache, KVCache
 from .drafts import Draft
 from .phases import forward_cached
-from .sampler import Sampler
+from .sampler import GREEDY, Sampler
 from .speculative import speculative_accept
-
-GREEDY = Sampler(temperature=0.0)
 
 
 @dataclass(frozen=True)
@@ -91,12 +90,15 @@ def generate_speculative(
 
     Writing ends early after a token of `stop`. The cache, an empty one, is left with all tokens but
     the last. Raises `TypeError` and `ValueError` when there is more than one sequence, no token to
-    start from, a cache that is in use, or `n` or `gamma` is not an integer of 0 or more.
+    start from, an id outside the vocabulary, a cache that is in use, or `n` or `gamma` is not an
+    integer of 0 or more.
     """
     require_integer(0, n=n, gamma=gamma)
     cache = KVCache(model.config.layers) if cache is None else cache
     _require_start(ids, cache)
-    passes, end = [], ids.shape[1] + n
+    require_ids(ids, model)
+    stop = require_stop_ids(stop)
+    ids, passes, end = ids.clone(), [], ids.shape[1] + n
     if n and ids.shape[1] > 1:
         forward_cached(model, ids[:, :-1], cache, last_only=True)
     while ids.shape[1] < end:
@@ -131,7 +133,8 @@ def _cut_after_stop(new: Tensor, stop: Collection[int]) -> tuple[Tensor, bool]:
 
 
 def _require_start(ids: Tensor, cache: Cache) -> None:
-    if ids.ndim != 2 or ids.shape[0] != 1 or ids.shape[1] == 0:
+    require_integers("1 T", ids=ids)
+    if ids.shape[0] != 1 or ids.shape[1] == 0:
         raise ValueError(
             f"ids has shape {tuple(ids.shape)}; give one sequence of one token or more, (1, T)."
         )

@@ -52,6 +52,7 @@ from torch import Tensor
 
 from clearhead._checks import require_finite, require_floating, require_integer
 
+from ._checks import require_integers
 from .sampler import draw
 
 
@@ -115,9 +116,7 @@ def speedup(alpha: float | int, gamma: int, cost: float | int) -> float:
 def _require_proposals(tokens: Tensor, q: Tensor, p: Tensor, uniforms: Tensor) -> int:
     require_floating(draft_probs=q, target_probs=p)
     require_floating(uniforms=uniforms)
-    if not isinstance(tokens, Tensor) or tokens.is_floating_point():
-        kind = tokens.dtype if isinstance(tokens, Tensor) else type(tokens).__name__
-        raise TypeError(f"draft_tokens is {kind}; give a tensor of integers, shape (n,).")
+    require_integers("n", draft_tokens=tokens)
     n, V = len(tokens), p.shape[-1]
     shapes = [tuple(x.shape) for x in (tokens, q, p, uniforms)]
     if shapes != [(n,), (n, V), (n + 1, V), (n + 1,)]:

@@ -45,7 +45,7 @@ def draw_trace(
     """`n` requests by equation (1), the first at time 0; the same for the same arguments.
 
     A longer draw is cut to `most_prompt` or `most_generated`. Raises `TypeError` and `ValueError`
-    for sizes that are not positive.
+    for sizes that are not positive, and a median or a spread that is not finite.
     """
     require_integer(0, n=n, seed=seed)
     require_integer(1, most_prompt=most_prompt, most_generated=most_generated)
@@ -53,13 +53,16 @@ def draw_trace(
     for name, value in {"rate": rate, **medians}.items():
         if not value > 0:
             raise ValueError(f"{name} is {value}; give a positive number.")
+        if value == math.inf and name != "rate":
+            raise ValueError(f"{name} is {value}; give a finite number.")
     for name, value in dict(prompt=prompt_spread, generated=generated_spread).items():
         if not 0 <= value < math.inf:
             raise ValueError(f"{name}_spread is {value}; give 0 (all alike) or more.")
     source = random.Random(seed)
 
     def length(median: float | int, spread: float | int, most: int) -> int:
-        return max(1, min(most, round(source.lognormvariate(math.log(median), spread))))
+        logarithm = source.normalvariate(math.log(median), spread)
+        return max(1, min(most, round(math.exp(min(logarithm, 700.0)))))  # exp(710) overflows
 
     trace, now = [], 0.0
     for _ in range(n):

@@ -111,6 +111,7 @@ UPDATES = [
     ({"lengths": [0, 3]}, TypeError, r"lengths is a list; give a tensor of integers, shape \(B,\)"),
     ({"lengths": n([0, 3])}, ValueError, r"lengths has shape \(1, 2\); expected \(B,\)"),
     ({"lengths": n(True, False)}, TypeError, "lengths is torch.bool"),
+    ({"lengths": n(0, 3).to(torch.int8)}, TypeError, r"lengths is torch.int8; .* int64 or int32"),
 ]
 
 
@@ -168,6 +169,7 @@ LAYERS = [
     ({"w_k": t(24, 10)}, ValueError, r"w_k \(24, 10\)"),
     ({"w_v": t(24, 10)}, ValueError, r"w_v \(24, 10\)"),
     ({"w_o": t(10, 12)}, ValueError, r"w_o \(10, 12\)"),
+    ({"w_o": t(13, 24)}, ValueError, r"w_o \(13, 24\)"),
     ({"w_o": t(24)}, ValueError, "matrices for weights"),
     ({"n_kv_heads": 3}, ValueError, "3 key/value heads"),
     ({"n_heads": 0}, ValueError, "n_heads is 0"),

@@ -29,6 +29,7 @@ PROMPTS = [
     ({"ids": IDS[0]}, ValueError, r"ids has shape \(4,\); expected \(B, T\)"),
     ({"ids": IDS.float()}, TypeError, "ids is torch.float32; give a tensor of integers"),
     ({"ids": [[1, 2]]}, TypeError, "ids is a list; give a tensor of integers"),
+    ({"ids": IDS.short()}, TypeError, "ids is torch.int16; .* int64 or int32"),
     ({"ids": IDS.to("meta")}, ValueError, "ids are on meta and the model on cpu; move one"),
     ({"pads": torch.tensor([0, 4])}, ValueError, "Row 1 is all padding: pads is 4 of 4 slots"),
     ({"pads": torch.tensor([0, -1])}, ValueError, "pads holds -1"),
@@ -82,7 +83,7 @@ def test_what_cannot_be_written_is_refused_before_anything_is_read(model, change
     assert c.length == 0
 
 
-@pytest.mark.parametrize(("change", "error", "sentence"), PROMPTS[:11] + WRITING[:5])
+@pytest.mark.parametrize(("change", "error", "sentence"), PROMPTS[:13] + WRITING[:5])
 def test_the_uncached_one_refuses_the_same(change, error, sentence):
     with pytest.raises(error, match=sentence):
         I.generate_uncached(MODEL, **{"ids": IDS, "n": 2, **change})
@@ -103,6 +104,21 @@ def test_a_choice_that_is_not_one_id_a_row(model, choose):
         (TypeError, ValueError), match=r"choose gave .*; expected one token id a row"
     ):
         I.generate(model, IDS, 2, choose=choose)
+
+
+def test_the_uncached_one_refuses_a_window_of_nothing_also_without_a_token_to_write():
+    with pytest.raises(ValueError, match="window is -5"):
+        I.generate_uncached(MODEL, IDS, 0, window=-5)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("write", [I.generate, I.generate_uncached])
+def test_a_last_choice_outside_the_vocabulary(write, n):
+    def choose(logits, seen):
+        return torch.full((2,), 999 if seen.shape[1] == 3 + n else 1)
+
+    with pytest.raises(ValueError, match="token id 999 is out of range"):
+        write(MODEL, IDS, n, choose=choose)
 
 
 @BOTH
@@ -150,3 +166,17 @@ def test_masks_and_positions_of_forward_cached(mask, error, sentence):
 def test_prompts_that_cannot_be_padded(given, sentence):
     with pytest.raises(ValueError, match=sentence):
         I.left_pad(given)
+
+
+@pytest.mark.parametrize("given", [[[1.9, 2.7], [3.2]], [[True, False]]])
+def test_what_are_no_ids_is_not_padded(given):
+    with pytest.raises(TypeError, match="give integers, the ids of tokens"):
+        I.left_pad(given)
+
+
+def test_an_engine_takes_a_set_of_ids_as_stop():
+    engine = I.Engine(MODEL, blocks=4, block=4)
+    for stop in ("ab", {2.5}, 3):
+        with pytest.raises(TypeError, match="give a set of token ids"):
+            engine.submit([1, 2], 2, stop=stop)
+    assert not engine.busy and not engine.requests

@@ -19,6 +19,8 @@ LENGTHS = torch.tensor([5, 0, 12, 1])
         ({"pool": POOL[:, :0]}, ValueError, "no slots"),
         ({"pool": POOL[:8]}, ValueError, r"table\[2, 2\] is 8.*from 0 to 7"),
         ({"table": TABLE.double()}, TypeError, "table is torch.float64"),
+        ({"table": TABLE.short()}, TypeError, "table is torch.int16"),
+        ({"table": TABLE[0]}, ValueError, r"expected \(B, M\)"),
         ({"table": TABLE[:3]}, ValueError, r"expected \(P, block, K, D\)"),
         ({"table": TABLE - 1}, ValueError, r"table\[2, 0\] is -1.*of 12 tokens"),
         ({"lengths": [5, 0, 12, 1]}, TypeError, "lengths is a list"),

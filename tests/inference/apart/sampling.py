@@ -29,6 +29,9 @@ INF = math.inf
         (lambda z: I.draw(z.softmax(-1), torch.tensor([0.5])), "one number a row"),
         (lambda z: I.draw(torch.zeros(4), torch.tensor(0.5)), "adds up to 0"),
         (lambda z: I.draw(z * torch.nan, torch.tensor(0.5)), "no finite number"),
+        (lambda z: I.draw(torch.tensor([-1.0, 2.0, 3.0]), torch.tensor(0.1)), "is negative"),
+        (lambda z: I.draw(torch.zeros(2, 0), torch.rand(2)), "one or more tokens"),
+        (lambda z: I.draw(torch.tensor(1.0), torch.tensor(0.5)), "one or more tokens"),
         (lambda z: I.Sampler(temperature=-0.1), "0 (greedy) or more"),
         (lambda z: I.Sampler(k=-1), "0 or more"),
         (lambda z: I.Sampler(p=1.5), "from 0 to 1"),
@@ -51,6 +54,9 @@ def test_wrong_settings_are_refused_with_what_is_expected(wrong, says):
         lambda z: I.top_k(z.long(), 1),
         lambda z: I.temperature(z, "1"),
         lambda z: I.Sampler(k=True),
+        lambda z: I.repetition_penalty(z, torch.tensor([1.9]), 1.1),
+        lambda z: I.repetition_penalty(z, torch.tensor([True]), 1.1),
+        lambda z: I.repetition_penalty(z, [1], 1.1),
     ],
 )
 def test_wrong_kinds_are_refused(wrong):
