@@ -45,7 +45,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, *_ODD_FORMAT)
 @dataclass(frozen=True)
 class File:
     """One file: `path` is for people, `parts` are its folders and name, `refused` says why it
-    cannot be read ("" when it can), `archive` is the path of the archive handed in that it is in."""
+    cannot be read ("" when it can), `archive` is the path of the handed-in archive it lies in."""
 
     path: str
     parts: tuple[str, ...]

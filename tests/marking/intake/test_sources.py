@@ -339,7 +339,9 @@ def test_an_ending_that_a_browser_added_is_passed_over(ending, tmp_path):
 
 def test_a_release_that_cannot_be_read_is_named(tmp_path):
     write(tmp_path, {f"ada/{FILE}": WORK, "released/x/x.ipynb": b"{}"})
-    for path in (tmp_path / "released" / "x" / "x.ipynb", tmp_path / "nowhere.ipynb"):
+    write(tmp_path, {"released/y/y.ipynb": b"[]", "released/z/z.ipynb": b'{"cells": ["x"]}'})
+    released = [tmp_path / "released" / name / f"{name}.ipynb" for name in "xyz"]
+    for path in (*released, tmp_path / "nowhere.ipynb"):
         with pytest.raises(CourseError, match=r"release notebook .* cannot be read"):
             collect(tmp_path, NAME, path)
 
