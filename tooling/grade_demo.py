@@ -1,4 +1,4 @@
-"""Make a class and grade it, from nothing: `python -m tooling.grade_demo [CHAPTER] [FOLDER]`.
+"""Make a class and grade it, from nothing: `python -m tooling.grade_demo [CHAPTER [FOLDER]]`.
 
 Attention has a class of thirty. Everything lies in `_grading/demo`, or, for another chapter, in
 `_grading/demo-lora`, a small course of its own, so that no real gradebook is touched.
@@ -162,7 +162,13 @@ def say(text: str) -> None:
     console.print(f"\n[bold]{escape(text)}[/bold]", highlight=False)
 
 
+def asked(words: list[str]) -> tuple[Path | None, str]:
+    """The folder and the chapter that the command line names."""
+    chapter, *folder = words or [ASSIGNMENT]
+    if chapter not in CHAPTERS:
+        sys.exit(f"There is no chapter {chapter!r}: name one of {', '.join(CHAPTERS)}.")
+    return Path(folder[0]) if folder else None, chapter
+
+
 if __name__ == "__main__":
-    asked = sys.argv[1:]
-    chapter = asked.pop(0) if asked and asked[0] in CHAPTERS else ASSIGNMENT
-    main(Path(asked[0]) if asked else None, chapter)
+    main(*asked(sys.argv[1:]))

@@ -1,6 +1,5 @@
 """A quiz question as data: what `{quiz}` reads, checked, with the line of any mistake."""
 
-import re
 from dataclasses import dataclass
 
 import yaml
@@ -97,12 +96,6 @@ def _text(data: dict, key: str, name: str, line: int) -> str:
     if isinstance(value, (dict, list)):
         raise QuizError(f"{name}: '{key}:' must be text, so put it in quotes", line)
     return str(value).strip()
-
-
-def quizzes_in(page: str) -> list[Quiz]:
-    """Every quiz of a page's Markdown, in order."""
-    blocks = re.finditer(r"^(`{3,}|:{3,})\{quiz\}[^\n]*\n(.*?)^\1\s*$", page, re.M | re.S)
-    return [parse_quiz(block[2]) for block in blocks]
 
 
 def lint(quizzes: list[Quiz]) -> list[str]:

@@ -218,10 +218,12 @@ _marked: list[tuple[str, str, str, Callable]] = []
 def with_file(exercises: Iterable[Exercise], file: Path) -> list[Exercise]:
     """The exercises with the marked functions of a Python file added.
 
-    Raises `CourseError` if the file cannot be read or run, or marks nothing.
+    Raises `CourseError` if the file cannot be read or run, marks nothing, or gives a name twice.
     """
     _marked.clear()
     spec = importlib.util.spec_from_file_location("also", file)
+    if spec is None:
+        raise CourseError(f"{file} is no Python file: name a .py file.")
     try:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
@@ -237,6 +239,11 @@ def with_file(exercises: Iterable[Exercise], file: Path) -> list[Exercise]:
     extended = {e.id: e for e in exercises}
     for exercise_id, kind, name, function in _marked:
         exercise = extended.get(exercise_id, find(exercise_id))
+        if f"also:{name}" in _names(exercise):
+            raise CourseError(
+                f"{file} marks {name!r} for {exercise_id}, which has an added function of that "
+                "name already: give one of them another name."
+            )
         if kind == "mistake":
             added = Mistake(f"also:{name}", function, says="", read=exercise.read)
             exercise = replace(exercise, mistakes=(*exercise.mistakes, added))
@@ -246,3 +253,7 @@ def with_file(exercises: Iterable[Exercise], file: Path) -> list[Exercise]:
         extended[exercise_id] = exercise
     sys.modules.pop("also", None)
     return list(extended.values())
+
+
+def _names(exercise: Exercise) -> set[str]:
+    return {m.id for m in exercise.mistakes} | {f.__name__ for f in exercise.alternatives}

@@ -1,10 +1,11 @@
 """The `{quiz}` directive: what it accepts, what it refuses, its page; and the lessons' quizzes."""
 
 import io
+import re
 
 import pytest
 from bs4 import BeautifulSoup
-from tooling.quiz_data import QuizError, lint, parse_quiz, quizzes_in
+from tooling.quiz_data import Quiz, QuizError, lint, parse_quiz
 from tooling.sync import lessons
 
 GOOD = """\
@@ -129,6 +130,12 @@ def test_a_mistake_fails_the_build_with_file_and_line(build):
 
 
 # -- the lessons' quizzes ------------------------------------------------------------------------
+
+
+def quizzes_in(page: str) -> list[Quiz]:
+    """Every quiz of a page's Markdown, in order."""
+    blocks = re.finditer(r"^(`{3,}|:{3,})\{quiz\}[^\n]*\n(.*?)^\1\s*$", page, re.M | re.S)
+    return [parse_quiz(block[2]) for block in blocks]
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda p: p.stem)

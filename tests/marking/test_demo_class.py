@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -139,6 +140,14 @@ def test_the_demo_does_not_empty_a_folder_that_is_not_its_own(tmp_path):
     with pytest.raises(SystemExit, match="not the demo's"):
         grade_demo.make_course(tmp_path)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_chapter_that_is_none_is_refused_in_a_sentence():
+    assert grade_demo.asked([]) == (None, "attention")
+    assert grade_demo.asked(["lora", "here"]) == (Path("here"), "lora")
+    for words in (["lorra"], ["lorra", "here"]):
+        with pytest.raises(SystemExit, match="no chapter 'lorra': name one of attention, lora"):
+            grade_demo.asked(words)
 
 
 def test_the_demo_begins_from_nothing_each_time(tmp_path):

@@ -131,6 +131,26 @@ def test_to_name_a_wrong_answer_earns_nothing(container, body):
     assert (result.status, result.share) == ("needs a look", 0.0)
 
 
+def test_the_answers_that_it_calls_have_one_limit_together(monkeypatch):
+    exercise, clock, judged = find("attention.multi_head"), [0.0], []
+
+    def alone(_, one, *__):
+        judged.append(one.name)
+        clock[0] += 40.0
+        status = "wrong" if one is exercise else "right"
+        return Result(one.id, status, 0.0, "0 of 9 hidden checks passed. It raised x")
+
+    monkeypatch.setattr(judge.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(judge, "_judge_alone", alone)
+    others = [find(f"attention.{name}") for name in ("softmax", "causal_mask", "rotary")]
+    monkeypatch.setattr(earlier, "called", lambda *_: others)
+    result = judge.judge(None, exercise, [], "seed")
+    assert judged == ["multi_head", "softmax", "causal_mask"]
+    assert (result.status, result.share, result.mistakes) == ("needs a look", 0.0, ())
+    assert result.says.startswith("0 of 9 hidden checks passed. The answers that it calls took")
+    assert "x" not in result.says and "within 60 s" in result.note
+
+
 @pytest.mark.bubblewrap
 def test_for_a_right_answer_nothing_is_read_or_run(container, monkeypatch):
     monkeypatch.setattr(earlier, "called", lambda *_: pytest.fail("looked"))

@@ -9,6 +9,7 @@ import torch
 
 from marking.diagnosis import diagnose, run_suite
 from marking.draw import Draw
+from marking.errors import CourseError
 from marking.exercise import draw_case, suite
 from marking.kill_matrix import kill_matrix, with_file
 from marking.registry import exercises
@@ -209,6 +210,26 @@ def test_a_file_that_does_not_fit_is_refused_in_a_sentence(tmp_path, text, words
     done = run("kill-matrix", "attention", "--also", str(file))
     assert done.returncode == 1
     assert words in " ".join(done.stderr.split()) and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["a_folder", "mine.txt"])
+def test_what_is_no_python_file_is_refused_in_a_sentence(tmp_path, name):
+    (tmp_path / "a_folder").mkdir()
+    (tmp_path / "mine.txt").write_text("x = 1")
+    with pytest.raises(CourseError, match=f"{name} is no Python file: name a .py file"):
+        with_file([], tmp_path / name)
+
+
+@pytest.mark.parametrize("kind", ["mistake", "alternative"])
+def test_two_added_functions_of_one_name_are_refused_in_a_sentence(tmp_path, kind):
+    file = tmp_path / "mine.py"
+    marked = f'@{kind}("attention.softmax", id="one")\ndef f(x, dim): ...\n\n'
+    file.write_text("from marking.kill_matrix import alternative, mistake\n\n" + marked)
+    once = with_file([], file)
+    for given, text in ((once, ""), ([], marked)):
+        file.write_text(file.read_text() + text)
+        with pytest.raises(CourseError, match=r"marks 'one' for attention\.softmax, which has"):
+            with_file(given, file)
 
 
 def test_an_unknown_chapter_is_refused_in_a_sentence():

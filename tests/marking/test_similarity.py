@@ -13,6 +13,7 @@ from tooling.settings import ROOT
 pytest.importorskip("copydetect", reason="pip install -e '.[grade]'")
 pytestmark = pytest.mark.filterwarnings("ignore")
 
+from marking.errors import CourseError  # noqa: E402
 from marking.grading import similarity, similarity_report  # noqa: E402
 
 MASTER = ROOT / "solutions/attention/attention.ipynb"
@@ -62,6 +63,12 @@ def test_short_exercises_are_left_out_and_the_report_says_so(result):
     assert not any(p.exercise in result.too_short for p in result.pairs)
     assert "causal_mask" in similarity_report.said(result)
     assert "Advice" in similarity_report.said(result)
+
+
+def test_a_master_that_is_not_there_is_a_sentence(tmp_path):
+    release = ROOT / "chapters" / "exercises" / "attention" / "attention.ipynb"
+    with pytest.raises(CourseError, match=r"no notebook that can be read at .*master.ipynb: put"):
+        similarity.similar([], tmp_path / "master.ipynb", release)
 
 
 def test_different_right_answers_are_no_pair():

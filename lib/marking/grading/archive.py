@@ -16,7 +16,7 @@ import struct
 import time
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -27,6 +27,7 @@ MOST_FILES = 50_000
 MOST_DIRECTORY = 16 << 20  # bytes of an archive's table of contents
 MOST_NAME = 500  # characters of a path
 MOST_INNER = 64 << 20  # bytes of an archive inside
+MOST_INNER_FILES = 500  # in it
 JUNK = re.compile(
     r"\.ipynb_checkpoints|__MACOSX|\._.*|\.DS_Store|Thumbs\.db|desktop\.ini|\.git", re.I
 )
@@ -44,7 +45,7 @@ _BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, OSError, *_ODD_FORMAT)
 @dataclass(frozen=True)
 class File:
     """One file: `path` is for people, `parts` are its folders and name, `refused` says why it
-    cannot be read ("" when it can)."""
+    cannot be read ("" when it can), `archive` is the path of the handed-in archive it lies in."""
 
     path: str
     parts: tuple[str, ...]
@@ -52,6 +53,14 @@ class File:
     refused: str = ""
     open: Callable[[], io.BufferedIOBase] | None = None
     notes: tuple[str, ...] = field(default=())
+    archive: tuple[str, ...] = ()
+
+    @property
+    def outer(self) -> tuple[str, ...]:
+        """The path that the source itself gives, which says whose it is: in an archive that was
+        handed in every name is the student's own. The archive stands for a notebook of its name."""
+        *folders, name = self.archive or self.parts
+        return (*folders, f"{name[:-4]}.ipynb" if _is_zip(name) else name)
 
     def read(self, most: int = MOST_BYTES) -> bytes:
         """Its bytes. Raises `Unreadable` if there are more than `most`, or it cannot be read."""
@@ -69,7 +78,12 @@ class File:
 
 @contextlib.contextmanager
 def opened(source: Path) -> Iterator[list[File]]:
-    """Every file of a folder or zip archive, those in archives inside it too; or the one file."""
+    """Every file of a folder or zip archive, those in archives inside it too; or the one file.
+
+    A folder that holds one archive and nothing else is that archive: an export as downloaded.
+    """
+    if source.is_dir() and len(inside := [p for p in source.iterdir() if not _is_junk(p.parts)]) == 1:
+        source = inside[0] if _is_zip(inside[0].name) else source
     with contextlib.ExitStack() as stack:
         if source.is_dir():
             found = _in_folder(source)
@@ -78,14 +92,14 @@ def opened(source: Path) -> Iterator[list[File]]:
             found = _in_zip(File(source.name, (source.name,)), stream, ())
         else:
             found = iter([_on_disk(source, (source.name,))])
-        kept = list(itertools.islice(_flat(found), MOST_FILES + 1))
+        kept = list(itertools.islice(found, MOST_FILES + 1))
         if len(kept) > MOST_FILES:
             why = f"There are more than {MOST_FILES:,} files: the rest were left out."
             kept[-1] = File(source.name, (source.name,), refused=why)
-        yield kept
+        yield list(_flat(kept))
 
 
-def _flat(found: Iterator[File]) -> Iterator[File]:
+def _flat(found: Iterable[File]) -> Iterator[File]:
     for file in found:
         if file.refused or not _is_zip(file.parts[-1]):
             yield file
@@ -132,7 +146,12 @@ def _inner(file: File) -> Iterator[File]:
     except Unreadable as error:
         yield dataclasses.replace(file, refused=str(error))
         return
-    for inside in _in_zip(file, stream, folder):
+    found = list(itertools.islice(_in_zip(file, stream, folder), MOST_INNER_FILES + 1))
+    if len(found) > MOST_INNER_FILES:
+        why = f"It holds more than {MOST_INNER_FILES} files: hand in the notebook alone."
+        yield dataclasses.replace(file, refused=why)
+        return
+    for inside in found:
         if _is_zip(inside.parts[-1]) and inside.parts != file.parts:
             why = "It is an archive inside an archive that was handed in."
             inside = dataclasses.replace(inside, refused=why)
@@ -161,6 +180,7 @@ def _in_zip(file: File, stream, folder: tuple[str, ...]) -> Iterator[File]:
             _when(info),
             refused=_why_not(info, name),
             open=partial(_again, file, info) if folder else partial(archive.open, info),
+            archive=file.parts if folder else (),
         )
 
 

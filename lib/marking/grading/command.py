@@ -50,11 +50,10 @@ def grade(
         scheduler=scheduler,
         sandboxed=sandboxed,
     )
-    points = _write_gradebook(root, assignment, submissions, rows, regrade=regrade)
+    points, notes = _write_gradebook(root, assignment, submissions, rows, regrade=regrade)
     from marking.grading import summary
 
     shown = [row for submission in submissions for row in rows[submission.student]]
-    notes = {s.student: s.notes for s in submissions}
     summary.show(console, shown, refused, notes, points)
 
 
@@ -125,11 +124,13 @@ def _grade(
 
 
 def _write_gradebook(root: Path, assignment: str, submissions, rows: dict, *, regrade: bool):
-    """Everybody's rows; what the gradebook then says of each student of these."""
+    """Everybody's rows; what the gradebook then says of each student of these, and the notes."""
     from marking.grading.gradebook import Writer, course_config
 
     with Writer(course_config(root)) as writer:
-        for submission in submissions:
-            writer.write(submission, rows[submission.student], regrade=regrade)
+        notes = {
+            s.student: (*s.notes, *writer.write(s, rows[s.student], regrade=regrade))
+            for s in submissions
+        }
         points = writer.points(assignment)
-    return [row for row in points if row.student in rows]
+    return [row for row in points if row.student in rows], notes

@@ -1,7 +1,8 @@
 """The driver: what is still to grade, by whom, and into the store.
 
 The driver alone knows the course's secret and alone writes the store. A row is stored before it is
-given out; what is stored is not graded again, so a run that was killed goes on where it was.
+given out; what is stored is not graded again, so a run that was killed goes on where it was, a
+regrade too.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ def grade(
     """
     tasks, copies = plan(submissions, secret, store, regrade=regrade, sandboxed=sandboxed)
     total = sum(map(len, tasks.values())) + len(copies)
-    saver = _Saver(store, replace=regrade, progress=progress, total=total)
+    saver = _Saver(store, progress=progress, total=total)
     if not tasks:
         meanwhile()
         yield from saver.save(copies)
@@ -53,6 +54,8 @@ def grade(
         first = [replace(task, gpu=find(task.exercise).gpu) for task in first]
     with _engine(scheduler, min(workers, len(first)), job, sandboxed) as engine:
         meanwhile()
+        if regrade:
+            store.outdate({task.assignment for twins in tasks.values() for task in twins})
         yield from saver.save(copies)
         try:
             for row in engine.run(first):
@@ -153,8 +156,8 @@ def _engine(scheduler: str | None, workers: int, job: str, sandboxed: bool):
 class _Saver:
     """Writes rows a few at a time and gives them back once they are on the disk."""
 
-    def __init__(self, store: Store, *, replace: bool, progress, total: int):
-        self._store, self._replace, self._progress = store, replace, progress
+    def __init__(self, store: Store, *, progress, total: int):
+        self._store, self._progress = store, progress
         self._total, self._done = total, 0
         self._rows: list[Graded] = []
         self._saved = time.monotonic()
@@ -171,7 +174,7 @@ class _Saver:
     def flush(self) -> Iterator[Graded]:
         rows, self._rows = self._rows, []
         if rows:
-            self._store.add(rows, replace=self._replace)
+            self._store.add(rows)
         self._saved = time.monotonic()
         self._done += len(rows)
         if self._progress:

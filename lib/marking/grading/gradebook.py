@@ -31,16 +31,20 @@ from marking.grading.gradebook_session import (
     points,
 )
 from marking.grading.outputs import fill, verdicts
-from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp
+from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp, submitted_at
 
 CONFIG = "nbgrader_config.py"
 
 
 def course_config(root: Path) -> Config:
-    """The course's nbgrader configuration. Raises `GradebookError` where there is none."""
+    """The course's nbgrader configuration. Raises `GradebookError` if there is none or it fails."""
     if not (root / CONFIG).is_file():
         raise GradebookError(f"There is no {CONFIG} in {root.name or root}: start in the course.")
-    return PyFileConfigLoader(CONFIG, path=str(root)).load_config()
+    try:
+        return PyFileConfigLoader(CONFIG, path=str(root)).load_config()
+    except Exception as error:  # it is a program
+        said = f"{type(error).__name__}: {error}"
+        raise GradebookError(f"{root / CONFIG} cannot be run: {said}. Mend it.") from None
 
 
 class Writer:
@@ -74,8 +78,8 @@ class Writer:
         if "book" in self.__dict__:
             self.__dict__.pop("book").close()
 
-    def write(self, submission, graded: Iterable, *, regrade: bool = False) -> None:
-        """One submission's rows, all or none, then its notebook.
+    def write(self, submission, graded: Iterable, *, regrade: bool = False) -> tuple[str, ...]:
+        """One submission's rows, all or none, then its notebook; notes for the staff.
 
         What is already written is left alone, a person's work on it included; `regrade` writes it
         again, as `nbgrader autograde --force` does. Raises `GradebookError` if the gradebook is
@@ -83,11 +87,13 @@ class Writer:
         """
         notebook = nbformat.from_dict(submission.notebook)
         fill(notebook, verdicts(graded))
+        when, _, notes = submitted_at(self.course, submission.student, submission.assignment)
         with explained(submission.student), _known(submission.assignment):
-            if not regrade and self._is_written(submission, notebook):
-                return
-            self._rows(submission, notebook)
+            if not regrade and self._is_written(submission, notebook, when):
+                return notes
+            self._rows(submission, notebook, when)
         self._file(submission, notebook)
+        return notes
 
     def points(self, assignment: str) -> list[Points]:
         """What every student has by now, by student."""
@@ -99,7 +105,7 @@ class Writer:
         folder = Path(self.course.format_path(self.course.autograded_directory, *names))
         return folder / f"{submission.assignment}.ipynb"
 
-    def _is_written(self, submission, notebook) -> bool:
+    def _is_written(self, submission, notebook, when) -> bool:
         """The same notebook lies there, and its rows and time of submission are in the book."""
         path = self._path(submission)
         try:
@@ -111,16 +117,11 @@ class Writer:
             sent = self.book.find_submission(submission.assignment, submission.student)
         except MissingEntry:
             return False
-        return sent.timestamp == self._when(submission)
+        return sent.timestamp == when
 
-    def _when(self, submission):
-        names = submission.student, submission.assignment
-        folder = self.course.format_path(self.course.submitted_directory, *names)
-        return self.course.get_existing_timestamp(folder)
-
-    def _rows(self, submission, notebook) -> None:
+    def _rows(self, submission, notebook, when) -> None:
         student, assignment = submission.student, submission.assignment
-        book, when = self.book, self._when(submission)
+        book = self.book
         with one_commit(book):
             book.update_or_create_student(student)
             known = {"timestamp": when} if when else {}

@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 from marking.grading.seed import VERSION
 
-SANDBOXES = ("bubblewrap", "none")
-
 
 @dataclass(frozen=True)
 class Graded:

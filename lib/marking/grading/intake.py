@@ -55,7 +55,7 @@ def collect(source: Path, assignment: str, release: Path) -> tuple[list[Submissi
         raise CourseError(f"There is nothing at {source}: give a folder, a zip or a notebook.")
     try:
         skeleton = Skeleton(json.loads(release.read_text("utf-8")))
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise CourseError(f"The release notebook {release} cannot be read: {error}") from None
     others = {p.name for p in release.resolve().parent.parent.iterdir()} - {assignment}
     submissions = []

@@ -21,12 +21,12 @@ from marking.grading import earlier, forbidden, wire
 from marking.grading.ready import ready
 from marking.grading.sandbox import LIMITS, Container, SandboxError, talk
 from marking.grading.seed import STATUSES, VERSION, seed_for
-from marking.grading.verdict import Result, after_another, printable, verdict
+from marking.grading.verdict import Result, after_another, printable, unknown_others, verdict
 from marking.outcome import Outcome, judge_gradients
 
 __all__ = ["STATUSES", "VERSION", "Result", "hidden_cases", "judge", "seed_for"]
 
-CASE_SECONDS, CELLS_SECONDS, TOTAL_SECONDS = 5.0, 30.0, 60.0
+CASE_SECONDS, CELLS_SECONDS, TOTAL_SECONDS, OTHERS_SECONDS = 5.0, 30.0, 60.0, 60.0
 SETTLED = ("right", "forbidden", "needs a look", "our fault")  # whatever else the answer calls
 
 
@@ -47,18 +47,23 @@ def judge(
     case_seconds: float = CASE_SECONDS,
     cells_seconds: float = CELLS_SECONDS,
     total_seconds: float = TOTAL_SECONDS,
+    others_seconds: float = OTHERS_SECONDS,
 ) -> Result:
     """Run the cells in a fresh child and put the hidden cases to the exercise's function.
 
     A submission during which the container itself is killed is judged once more; twice is for a
-    person to look at. So is an answer that is not right and calls another one that is not.
+    person to look at. So is an answer that is not right and calls another one that is not, or
+    others that take longer than `others_seconds` to judge.
     """
     cells = [forbidden.without_magics(cell) for cell in cells]
     limits = (cells_seconds, case_seconds, total_seconds)
     result = _judge_alone(container, exercise, cells, seed, limits)
     if result.status in SETTLED:
         return result
+    until = time.monotonic() + others_seconds
     for other in earlier.called(exercise, cells):
+        if time.monotonic() > until:
+            return unknown_others(result, others_seconds)
         found = _judge_alone(container, other, cells, f"{seed}|{other.id}", limits)
         if found.status not in ("right", "our fault", "needs a look"):
             return after_another(result, found)

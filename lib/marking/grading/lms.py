@@ -21,7 +21,7 @@ from marking.grading.notebook_file import Unreadable
 MOST_TRIED = 20  # notebooks of one student
 _NOTEBOOK = re.compile(r"\.ipynb(?:\.(?:txt|json|html?))?$", re.I)
 _CANVAS = re.compile(r"^([^_]+)_(LATE_)?(\d+)_(\d+)_(.+)$")
-_MOODLE = re.compile(r"^(.+)_(\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?$")
+_MOODLE = re.compile(r"^(.+?)_(\d+)_assignsubmission_(?:file|onlinetext)(?:_.*)?$")
 _GRADESCOPE = re.compile(r"^submission_(\d+)$")
 _COPY = re.compile(
     r"^(?:copy of |kopie von |copie de )+|(?:[ _-]*\(\d+\)|-copy\d*| - copy)+$", re.I
@@ -56,8 +56,9 @@ def students(
         parts = (*above, *file.parts)
         if _is_other(parts, assignment, other_assignments):
             continue
-        raw, notes = _by_lms(file.parts, listed)
-        raw = raw or _by_nbgrader(parts, len(above), assignment, plain) or plain[file.parts]
+        raw, notes = _by_lms(file.outer, listed)
+        outer = (*above, *file.outer)
+        raw = raw or _by_nbgrader(outer, len(above), assignment, plain) or plain[file.outer]
         one = handed.setdefault(unicodedata.normalize("NFC", raw), _Handed())
         kept = replace(file, notes=notes)
         (one.notebooks if _NOTEBOOK.search(file.parts[-1]) else one.others).append(kept)
@@ -85,7 +86,7 @@ def _sorted(handed: dict[str, _Handed], assignment: str):
 
 def _age(file: File, assignment: str) -> tuple:
     """Sorts the latest first; of two of one time, the one that has the assignment's own name."""
-    attempt = _CANVAS.match(file.parts[-1])
+    attempt = _CANVAS.match(file.outer[-1])
     number = int(attempt[4]) if attempt else 0
     return -number, -file.when, file.parts[-1] != f"{assignment}.ipynb", file.path
 
@@ -106,16 +107,19 @@ def _is_other(parts: tuple[str, ...], assignment: str, others: set[str]) -> bool
 
 
 def _by_lms(parts: tuple[str, ...], listed: dict[str, str]) -> tuple[str, tuple[str, ...]]:
-    """The student as an LMS names them, or ""; and what the path says besides."""
+    """The student as an LMS names them, or ""; and what the path says besides.
+
+    The outermost part that names one counts, and in it what stands first: below and behind that,
+    the student chose the names.
+    """
     for part in parts:
+        if canvas := _CANVAS.match(part):
+            late = ("Canvas says that it was late",) if canvas[2] else ()
+            return f"{canvas[1]}_{canvas[3]}", late
         if moodle := _MOODLE.match(part):
             return f"{moodle[1]}_{moodle[2]}", ()
         if _GRADESCOPE.match(part):
             return listed.get(part, part), ()
-    for part in (parts[-1], *parts[:-1]):  # a folder was a zip that was handed in
-        if canvas := _CANVAS.match(part):
-            late = ("Canvas says that it was late",) if canvas[2] else ()
-            return f"{canvas[1]}_{canvas[3]}", late
     return "", ()
 
 
@@ -133,7 +137,7 @@ def _by_nbgrader(parts, above: int, assignment: str, plain: dict) -> str:
 
 def _gradescope_names(found: list[File]) -> dict[str, str]:
     """Gradescope's own list: submission_123 → the student's number, address or name."""
-    lists = [f for f in found if f.parts[-1] == "submission_metadata.yml" and len(f.parts) <= 2]
+    lists = [f for f in found if _is_gradescopes_list(f)]
     try:
         text = lists[0].read().decode("utf-8", "replace") if lists else ""
     except Unreadable:
@@ -151,12 +155,19 @@ def _gradescope_names(found: list[File]) -> dict[str, str]:
     return names
 
 
+def _is_gradescopes_list(file: File) -> bool:
+    """Whether it is the one beside the submissions, and in none of them."""
+    *folders, name = file.parts
+    inside = file.archive or any(map(_GRADESCOPE.match, folders))
+    return name == "submission_metadata.yml" and len(folders) <= 1 and not inside
+
+
 def _plain_names(found: list[File], assignment: str) -> dict[tuple[str, ...], str]:
     """The student of every path of a plain folder: the first folder that differs, or the name.
 
     A folder in which no notebook bears the assignment's name alone is a group of students.
     """
-    paths = [f.parts for f in found]
+    paths = [f.outer for f in found]
     skip = 0
     while _all_in_one(paths, skip) and len(_below(paths, skip + 1, assignment)) > 1:
         skip += 1

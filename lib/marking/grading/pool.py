@@ -22,7 +22,7 @@ JOB = "marking.grading.job:grade_task"
 DEATHS = 3  # of a worker by one task, before a person looks at it
 AHEAD = 2  # tasks given to a worker at a time: it need not wait for the driver between two
 TASKS_A_WORKER = 5000  # then a fresh process
-LATE_SECONDS = 900.0  # for one task; the judge's own limits are far below
+LATE_SECONDS = 900.0  # for one task; the judge's own limits come to four minutes, starts aside
 STOP_SECONDS = 5.0
 
 
@@ -91,6 +91,10 @@ class Worker:
     def late(self) -> bool:
         return time.monotonic() - self._since > LATE_SECONDS
 
+    @property
+    def busy(self) -> bool:
+        return bool(self.tasks) or not self.ready
+
     def give(self, task: Task) -> None:
         if not self.tasks:
             self._since = time.monotonic()
@@ -151,11 +155,8 @@ class Pool:
         """End every process, politely where it is idle and at once where it is not."""
         if not all(worker.ready for worker in self._workers):
             self._nursery.close()
-        for worker in self._workers:
-            if worker.tasks or not worker.ready:
-                worker.stop(0.0)
-        for worker in self._workers:
-            worker.stop()
+        for worker in sorted(self._workers, key=lambda one: not one.busy):
+            worker.stop(0.0 if worker.busy else STOP_SECONDS)
         self._workers = []
         self._nursery.close()
 

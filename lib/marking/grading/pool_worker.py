@@ -69,7 +69,8 @@ def nurse(control: socket.socket) -> Connection:
                 return Connection(fds[0])
             os.close(fds[0])
         else:
-            end(workers.pop(name), float(seconds[0]))
+            if pid := workers.pop(name, None):  # Ctrl-C may have come while it was ended
+                end(pid, float(seconds[0]))
             control.send(b"ended")
 
 

@@ -84,7 +84,7 @@ class Similar:
 def similar(submissions: Iterable, master: Path, release: Path, *, near: float = NEAR) -> Similar:
     """Compare the answers of all submissions with each other and with the reference.
 
-    Raises `CourseError` without copydetect.
+    Raises `CourseError` without copydetect, the master or the release.
     """
     submissions = list(submissions)
     given, solved = answers_of(_notebook(release)), answers_of(_notebook(master))
@@ -159,7 +159,13 @@ def _solution(text: str) -> str:
 
 
 def _notebook(path: Path) -> dict:
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise CourseError(
+            f"There is no notebook that can be read at {path}: put it there, for the answers are "
+            "compared with it."
+        ) from None
 
 
 def _chapters(names: Iterable[str]) -> list[str]:

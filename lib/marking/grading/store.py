@@ -1,6 +1,7 @@
 """The results of grading, in one SQLite file that only the driver writes.
 
-A row is written once: the same key for the same student is ignored the second time. A batch of
+A row is written once: the same key for the same student is ignored the second time, unless it is
+outdated: then it counts as not there until it is written again. A batch of
 rows is written whole or not at all, so a driver killed at any moment leaves a file to resume from.
 """
 
@@ -20,10 +21,19 @@ CREATE TABLE IF NOT EXISTS rows (
 )
 """
 SOURCES = "CREATE TABLE IF NOT EXISTS sources (assignment TEXT PRIMARY KEY, path TEXT NOT NULL)"
+OUTDATED = """
+CREATE TABLE IF NOT EXISTS outdated (
+    key TEXT NOT NULL, student TEXT NOT NULL, assignment TEXT NOT NULL,
+    PRIMARY KEY (key, student, assignment)
+)
+"""
+IN_IT = "(SELECT key, student, assignment FROM outdated)"
+CURRENT = f"(key, student, assignment) NOT IN {IN_IT}"
 INSERT = "INSERT INTO rows VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET "
 # What was our fault is no score, so a later score replaces it; nothing else is written twice.
 REPLACE = "status = excluded.status, body = excluded.body"
-ONLY_FAULTS = " WHERE rows.status = 'our fault'"
+SAME = "key = ? AND student = ? AND assignment = ?"
+WHERE = f" WHERE rows.status = 'our fault' OR (key, student, assignment) IN {IN_IT}"
 
 FULL = "the disk is full or a limit on file size was reached: free some space"
 HELD = "another program holds it: wait for it or close it"
@@ -53,18 +63,20 @@ class Store:
             self._db = sqlite3.connect(self.path, timeout=wait)
             self._db.execute(SCHEMA)
             self._db.execute(SOURCES)
+            self._db.execute(OUTDATED)
             self._db.commit()
 
-    def add(self, rows: Iterable[Graded], *, replace: bool = False) -> None:
-        """Write all these rows or none. A row that is there already stays unless `replace`, or
-        unless it was our fault. Raises `StoreError`."""
-        statement = INSERT + REPLACE + ("" if replace else ONLY_FAULTS)
+    def add(self, rows: Iterable[Graded]) -> None:
+        """Write all these rows or none. A row that is there already stays unless it is outdated or
+        was our fault. Raises `StoreError`."""
         values = [
             (r.key, r.student, r.assignment, r.submission, r.exercise, r.status, r.to_json())
             for r in rows
         ]
         with self._explained(), self._db:
-            self._db.executemany(statement, values)
+            self._db.executemany(INSERT + REPLACE + WHERE, values)
+            done = [value[:3] for value in values]
+            self._db.executemany(f"DELETE FROM outdated WHERE {SAME}", done)
 
     def rows(self, assignment: str | None = None) -> list[Graded]:
         """Every row, or those of one assignment, by student and exercise."""
@@ -73,22 +85,31 @@ class Store:
         return [self._read(body) for (body,) in self._ask(query, given)]
 
     def done(self) -> dict[str, dict[tuple[str, str], str]]:
-        """For each key, the (student, assignment) that have a row under it, and its status."""
+        """For each key, the (student, assignment) with a current row under it, and its status."""
         found: dict[str, dict[tuple[str, str], str]] = {}
-        for key, *whose, status in self._ask("SELECT key, student, assignment, status FROM rows"):
+        query = f"SELECT key, student, assignment, status FROM rows WHERE {CURRENT}"
+        for key, *whose, status in self._ask(query):
             found.setdefault(key, {})[tuple(whose)] = status
         return found
 
     def find(self, key: str) -> Graded | None:
-        """Some student's scored row under that key."""
-        query = "SELECT body FROM rows WHERE key = ? AND status != 'our fault' LIMIT 1"
-        bodies = self._ask(query, (key,))
+        """Some student's scored and current row under that key."""
+        query = f"SELECT body FROM rows WHERE key = ? AND status != 'our fault' AND {CURRENT}"
+        bodies = self._ask(f"{query} LIMIT 1", (key,))
         return self._read(bodies[0][0]) if bodies else None
 
     def forget(self, assignment: str) -> None:
         """Drop the rows of one assignment: everything in it is graded again."""
         with self._explained(), self._db:
-            self._db.execute("DELETE FROM rows WHERE assignment = ?", (assignment,))
+            for table in ("rows", "outdated"):
+                self._db.execute(f"DELETE FROM {table} WHERE assignment = ?", (assignment,))
+
+    def outdate(self, assignments: Iterable[str]) -> None:
+        """Have every row of these assignments graded again, by this run or by one that follows."""
+        query = "SELECT key, student, assignment FROM rows WHERE assignment = ?"
+        given = [(assignment,) for assignment in assignments]
+        with self._explained(), self._db:
+            self._db.executemany(f"INSERT OR IGNORE INTO outdated {query}", given)
 
     def remember(self, assignment: str, source: Path) -> None:
         """Where the assignment's submissions were last taken from."""

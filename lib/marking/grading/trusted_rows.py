@@ -7,6 +7,7 @@ from pathlib import Path
 
 from nbgrader.coursedir import CourseDirectory
 from nbgrader.preprocessors import SaveAutoGrades
+from nbgrader.utils import parse_utc
 
 from marking.grading.outputs import LOOK
 
@@ -34,14 +35,32 @@ def _is_error(cell) -> bool:
     return any(output.output_type == "error" for output in cell.get("outputs", ()))
 
 
+TIMESTAMP = "timestamp.txt"
+NO_TIME = f"its {TIMESTAMP} holds no time that can be read, so none was taken from it"
+
+
+def submitted_at(course: CourseDirectory, student: str, assignment: str):
+    """The time in the submission's `timestamp.txt`, its text, and what to tell the staff.
+
+    The student may have written that file: one that cannot be read gives no time, and a note.
+    """
+    folder = Path(course.format_path(course.submitted_directory, student, assignment))
+    path = folder / TIMESTAMP
+    if not path.is_file() or path.is_symlink():
+        return None, "", ()
+    try:
+        text = path.read_text(encoding="utf-8")[:100].strip()
+        return parse_utc(text), text, ()
+    except Exception:  # dateutil raises much, nbgrader does not say what
+        return None, "", (NO_TIME,)
+
+
 def keep_timestamp(course: CourseDirectory, student: str, assignment: str) -> None:
     """Put the time of submission beside the graded notebook: nbgrader compares the two to see
     that a newer one has come."""
-    source, target = (
-        Path(course.format_path(folder, student, assignment)) / "timestamp.txt"
-        for folder in (course.submitted_directory, course.autograded_directory)
-    )
-    if source.is_file() and not source.is_symlink():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        target.write_text(source.read_text(encoding="utf-8")[:100], encoding="utf-8")
+    _, text, _ = submitted_at(course, student, assignment)
+    folder = Path(course.format_path(course.autograded_directory, student, assignment))
+    if text:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TIMESTAMP).unlink(missing_ok=True)
+        (folder / TIMESTAMP).write_text(f"{text}\n", encoding="utf-8")

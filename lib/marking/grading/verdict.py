@@ -94,6 +94,21 @@ def after_another(result: Result, other: Result) -> Result:
     )
 
 
+def unknown_others(result: Result, seconds: float) -> Result:
+    """The result of an answer that calls others which took too long to judge: as `after_another`,
+    for nobody knows whether its faults are its own."""
+    count, passed, _ = result.says.partition(PASSED)
+    return replace(
+        result,
+        status="needs a look",
+        mistakes=(),
+        says=f"{count + passed if passed else ''}The answers that it calls took too long to check. "
+        "A person looks at its points.",
+        note=f"The answers that it calls were not all judged within {seconds:g} s. Taken by itself "
+        f"it is {result.status}. {result.says}",
+    )
+
+
 def _status(share: float, faults: list[str]) -> str:
     if not faults:
         return "right"

@@ -14,8 +14,8 @@ from pathlib import Path
 
 SECRET = b"the course's secret, for tests alone"
 REAL = "marking.grading.job:grade_task"
-JOBS = ("quick", "deadly", "slow", "where")
-QUICK, DEADLY, SLOW, WHERE = (f"light_class:{name}" for name in JOBS)
+JOBS = ("quick", "deadly", "slow", "where", "wrong")
+QUICK, DEADLY, SLOW, WHERE, WRONG = (f"light_class:{name}" for name in JOBS)
 ANSWERS = (
     "return torch.ones(T, S, dtype=torch.bool).tril(S - T)",
     "return torch.ones(T, S, dtype=torch.bool).tril()",
@@ -60,6 +60,12 @@ def quick(task):
     from marking.grading.judge import Result
 
     return task.graded(Result(task.exercise, "right", 1.0, "All hidden checks passed."))
+
+
+def wrong(task):
+    from marking.grading.judge import Result
+
+    return task.graded(Result(task.exercise, "wrong", 0.0))
 
 
 def deadly(task):

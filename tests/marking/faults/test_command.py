@@ -34,13 +34,14 @@ def course(tmp_path, monkeypatch):
 @pytest.fixture
 def written(monkeypatch):
     """Stands for the gradebook: the students written to it; `locked` makes it refuse."""
-    seen = SimpleNamespace(students=[], locked=False, points=[])
+    seen = SimpleNamespace(students=[], locked=False, points=[], notes=())
 
     def write(submission, rows, *, regrade):
         if seen.locked:
             raise gradebook.GradebookError("The gradebook is locked.")
         assert [row.student for row in rows] == [submission.student]
         seen.students.append(submission.student)
+        return seen.notes
 
     writer = SimpleNamespace(write=write, points=lambda _: seen.points)
     monkeypatch.setattr(gradebook, "Writer", lambda _: contextlib.nullcontext(writer))
@@ -125,6 +126,11 @@ def test_each_students_points_are_in_what_is_printed(course, written, monkeypatc
     (line,) = [line for line in said.splitlines() if "student-001" in line]
     assert [part.strip() for part in line.split("│")[1:-1]] == ["student-001", "1.5", "4", "why"]
     assert "of another class" not in said
+
+
+def test_what_the_gradebook_notes_is_printed(course, written, monkeypatch, capsys):
+    written.notes = ("its timestamp.txt holds no time",)
+    assert "student-001: its timestamp.txt holds no time" in run(course, monkeypatch, capsys)[1]
 
 
 def test_nothing_is_graded_or_forgotten_where_the_gradebook_would_refuse(

@@ -1,5 +1,6 @@
 """The driver with a job that judges nothing: what is graded, what is stored, who is blamed."""
 
+import contextlib
 import signal
 import subprocess
 import sys
@@ -8,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from faults import HERE, Watch, environment, run_driver, scores, start_driver, wait_for_rows
-from light_class import ANSWERS, DEADLY, QUICK, SECRET, SLOW, light, light_class, quick
+from light_class import ANSWERS, DEADLY, QUICK, SECRET, SLOW, WRONG, light, light_class, quick
 
 from marking.grading import driver
 from marking.grading.cluster import ClusterError
@@ -47,6 +48,20 @@ def test_a_regrade_grades_everything_and_keeps_one_row_each(store):
     assert len(store.rows()) == 4
 
 
+def test_a_regrade_that_was_killed_is_finished_by_the_plain_command(store, monkeypatch):
+    monkeypatch.setattr(driver, "SAVE_SECONDS", -1.0)
+    class_ = light_class(6)
+    run(store, class_, WRONG)
+    how = {"secret": SECRET, "store": store, "sandboxed": False, "workers": 1, "job": QUICK}
+    with contextlib.closing(grade(class_, regrade=True, **how)) as rows:
+        next(rows)
+    half = [row.status for row in store.rows()].count("right")
+    assert 0 < half < 6
+    assert len(run(store, class_)) == 6 - half
+    assert {row.status for row in store.rows()} == {"right"}
+    assert run(store, class_) == []
+
+
 def test_two_students_with_the_same_code_have_a_row_each(store):
     twin = replace(light(1), student="twin")
     assert {row.student for row in run(store, [light(1), twin])} == {"student-001", "twin"}
@@ -72,7 +87,8 @@ def test_a_submission_that_ends_its_worker_three_times_needs_a_look_and_the_rest
 
 def test_what_was_our_fault_is_graded_again_next_time(store):
     (row,) = run(store, [light(0)])
-    store.add([replace(row, status="our fault", share=None, points=None)], replace=True)
+    store.outdate({"attention"})
+    store.add([replace(row, status="our fault", share=None, points=None)])
     assert [row.status for row in run(store, [light(0)])] == ["right"]
     assert [row.status for row in store.rows()] == ["right"]
 
@@ -108,6 +124,14 @@ def test_ctrl_c_ends_the_workers_and_keeps_what_is_done(tmp_path):
     assert 5 <= len(scores(store)) < 3000
     run_driver(store, 3000, QUICK)
     assert len(scores(store)) == 3000
+
+
+def test_a_pool_that_is_closed_with_work_to_do_says_nothing(capfd):
+    tasks = [task for one in light_class(6) for task in driver.tasks_of(one, SECRET)]
+    with driver.Pool(2, job=SLOW, sandbox="none") as pool:
+        next(row for row in pool.run(tasks) if row)
+        pool._workers[0].stop(0.0)  # Ctrl-C may come while one is stopped
+    assert capfd.readouterr().err == ""
 
 
 def test_dask_is_imported_only_when_it_is_asked_for():

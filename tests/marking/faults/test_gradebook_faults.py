@@ -187,6 +187,33 @@ def sent(course, student: str):
         return made, [row for row in store.rows(NAME) if row.student == student]
 
 
+@pytest.mark.parametrize(
+    "text", [b"yesterday-ish", b"\xff\xfe", b"", b"1-1-1 0:0:0 99999999999", b"9" * 9999]
+)
+def test_a_time_of_submission_that_is_none_costs_a_note_and_nothing_else(text, ungraded):
+    folder = ungraded.folder / "_grading" / "submitted" / "warns" / NAME
+    (folder / "timestamp.txt").write_bytes(text)
+    with gradebook.Writer(gradebook.course_config(ungraded.folder)) as writer:
+        for _ in range(2):
+            notes = writer.write(*sent(ungraded, "warns"))
+            assert notes == (
+                "its timestamp.txt holds no time that can be read, so none was taken from it",
+            )
+        assert writer.write(*sent(ungraded, "late")) == ()
+    assert ungraded.rows()["warns"]["timestamp"] == "None"
+    assert ungraded.rows()["late"]["timestamp"] == "2026-01-02 12:00:00"
+    graded = ungraded.folder / "_grading" / "autograded"
+    assert not (graded / "warns" / NAME / "timestamp.txt").exists()
+    assert (graded / "late" / NAME / "timestamp.txt").exists()
+
+
+@pytest.mark.parametrize("text", ["c = (", "import nowhere_to_be_found"])
+def test_a_configuration_that_fails_is_a_sentence(text, tmp_path):
+    (tmp_path / "nbgrader_config.py").write_text(text)
+    with pytest.raises(GradebookError, match=r"nbgrader_config.py cannot be run: \w+Error: "):
+        gradebook.course_config(tmp_path)
+
+
 def test_a_submission_that_fails_half_way_is_not_in_the_gradebook_at_all(ungraded, monkeypatch):
     full = sqlite3.OperationalError("disk I/O error")
 

@@ -33,7 +33,13 @@ def test_the_same_row_is_written_once_and_the_first_one_stays(tmp_path):
         store.add([row(0)])
         store.add([row(0, share=1.0)])
         assert [r.share for r in store.rows()] == [0.5]
-        store.add([row(0, share=1.0)], replace=True)
+        store.outdate({"lora"})
+        store.add([row(0, share=1.0)])
+        assert [r.share for r in store.rows()] == [0.5]
+        store.outdate({"attention"})
+        assert store.done() == {} and store.find(row(0).key) is None
+        store.add([row(0, share=1.0)])
+        store.add([row(0, share=0.0)])
         assert [r.share for r in store.rows()] == [1.0]
 
 

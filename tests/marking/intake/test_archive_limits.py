@@ -81,7 +81,7 @@ def test_no_more_files_are_looked_at_than_may_be(tmp_path, monkeypatch):
         pytest.fail("it looks at every file")
 
     monkeypatch.setattr(archive, "MOST_FILES", 5)
-    monkeypatch.setattr(archive, "_flat", endless)
+    monkeypatch.setattr(archive, "_in_folder", endless)
     with archive.opened(tmp_path) as found:
         assert len(found) == 6 and "more than 5 files" in found[-1].refused
 
@@ -171,6 +171,21 @@ def test_an_archive_handed_in_that_is_too_long_or_none_is_refused(
     students, refused = collected(zipped(tmp_path, (f"ada/{FILE}", WORK), ("bob.zip", inner)))
     assert students == ["ada"]
     assert [path for path, _ in refused] == ["bob.zip"] and why in refused[0][1]
+
+
+def test_an_archive_handed_in_that_holds_too_many_files_is_refused_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(archive, "MOST_INNER_FILES", 2)
+    monkeypatch.setattr(archive, "MOST_FILES", 4)
+    two, three = (
+        zipped(tmp_path, (FILE, WORK), *((f"{n}.txt", b"") for n in range(more))).read_bytes()
+        for more in (1, 2)
+    )
+    source = zipped(
+        tmp_path, (f"a/{FILE}", WORK), ("b.zip", two), ("m.zip", three), (f"z/{FILE}", WORK)
+    )
+    students, refused = collected(source)
+    assert students == ["a", "b", "z"]
+    assert refused == [("m.zip", "It holds more than 2 files: hand in the notebook alone.")]
 
 
 def test_an_archive_inside_is_not_kept_in_memory(tmp_path):

@@ -264,6 +264,56 @@ def test_a_students_own_list_names_nobody(tmp_path):
     assert list(collected_files(tmp_path, files)) == ["submission_101", "submission_102"]
 
 
+INVENTED = [
+    f"alicea_111_999999_{FILE}",
+    f"Alice A_111_assignsubmission_file_/{FILE}",
+    f"alicea/{NAME}/{FILE}",
+    f"submission_5/{FILE}",
+]
+
+
+@pytest.mark.parametrize("name", INVENTED)
+@pytest.mark.parametrize("sent", ["mallorym_222_501_work.zip", "mallory.zip", "Mallory/work.zip"])
+def test_no_name_inside_a_zip_that_was_handed_in_names_a_student(name, sent, tmp_path):
+    zipped(tmp_path / "work.zip", {name: OLDER, "alicea.ipynb": OLDER, "b.ipynb": OLDER})
+    inside = (tmp_path / "work.zip").read_bytes()
+    zipped(tmp_path / "export.zip", {f"alicea_111_500_{FILE}": WORK, sent: inside})
+    found, refused = collected(tmp_path / "export.zip")
+    assert sorted(name[:6].lower() for name in found) == ["alicea", "mallor"] and not refused
+    assert "an older try" not in "".join(found["alicea_111"].cells)
+
+
+@pytest.mark.parametrize(
+    ("path", "student"),
+    [
+        ("mallorym_222_501_Alice A_111_assignsubmission_file_.ipynb", "mallorym_222"),
+        ("M_22_assignsubmission_file_A_11_assignsubmission_file_.ipynb", "M_22"),
+        (f"mallorym_222_501_work/alicea_111_999_{FILE}", "mallorym_222"),
+    ],
+)
+def test_the_outermost_name_that_an_lms_gives_counts(path, student, tmp_path):
+    assert list(collected_files(tmp_path, {path: WORK})) == [student]
+
+
+def test_of_a_zip_handed_in_canvas_attempt_number_counts(tmp_path):
+    zipped(tmp_path / "work.zip", {f"x_1_1_{FILE}": WORK})
+    inside = (tmp_path / "work.zip").read_bytes()
+    files = {"ada_1_20_work.zip": inside, f"ada_1_9_{FILE}": OLDER}
+    zipped(tmp_path / "export.zip", files)
+    found, _ = collected(tmp_path / "export.zip")
+    assert list(found) == ["ada_1"] and "an older try" not in "".join(found["ada_1"].cells)
+
+
+def test_gradescopes_list_is_the_one_beside_the_submissions(tmp_path):
+    own = LISTED.replace("submission_101", "submission_6").encode()
+    zipped(tmp_path / "work.zip", {"submission_metadata.yml": own})
+    files = {"submission_6/submission_metadata.yml": own, f"submission_6/{FILE}": WORK}
+    files["a.zip"] = (tmp_path / "work.zip").read_bytes()
+    files |= {"submission_metadata.yml": LISTED.encode(), f"submission_101/{FILE}": WORK}
+    zipped(tmp_path / "export.zip", files)
+    assert sorted(collected(tmp_path / "export.zip")[0]) == ["ada@example.org", "submission_6"]
+
+
 @pytest.mark.parametrize("folder", ["exercises", "solutions"])
 def test_the_folder_of_a_release_or_a_master_is_no_student(folder, tmp_path):
     write(tmp_path, {f"{folder}/{NAME}/{FILE}": WORK})
@@ -289,7 +339,9 @@ def test_an_ending_that_a_browser_added_is_passed_over(ending, tmp_path):
 
 def test_a_release_that_cannot_be_read_is_named(tmp_path):
     write(tmp_path, {f"ada/{FILE}": WORK, "released/x/x.ipynb": b"{}"})
-    for path in (tmp_path / "released" / "x" / "x.ipynb", tmp_path / "nowhere.ipynb"):
+    write(tmp_path, {"released/y/y.ipynb": b"[]", "released/z/z.ipynb": b'{"cells": ["x"]}'})
+    released = [tmp_path / "released" / name / f"{name}.ipynb" for name in "xyz"]
+    for path in (*released, tmp_path / "nowhere.ipynb"):
         with pytest.raises(CourseError, match=r"release notebook .* cannot be read"):
             collect(tmp_path, NAME, path)
 
