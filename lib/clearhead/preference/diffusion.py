@@ -113,11 +113,8 @@ def predicted_start(
     """
     require_samples(x=x, predicted_noise=predicted_noise)
     a = _shares(x, t, alpha_bar)[0]
-    if (alpha_bar == 0).any():
-        raise ValueError(
-            "alpha_bar reaches 0, by whose root the estimate divides; give a schedule above 0."
-        )
-    return (x - (1 - a).sqrt().to(x) * predicted_noise) / a.sqrt().to(x)
+    _require_signal(alpha_bar)
+    return _start(x, predicted_noise, a)
 
 
 def step_distribution(
@@ -131,9 +128,11 @@ def step_distribution(
     Raises as `predicted_start` does, and `ValueError` when `alpha_bar` does not start below 1 and
     fall with every step.
     """
-    start = predicted_start(x, predicted_noise, t, alpha_bar)
+    require_samples(x=x, predicted_noise=predicted_noise)
     a, before = _shares(x, t, alpha_bar)
+    _require_signal(alpha_bar)
     _require_falling(alpha_bar)
+    start = _start(x, predicted_noise, a)
     beta, noisy = 1 - a / before, 1 - a
     of_start = before.sqrt() * beta / noisy
     of_x = (a / before).sqrt() * (1 - before) / noisy
@@ -185,6 +184,18 @@ def _shares(x: Tensor, t: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
     before = torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
     shape = (-1, *[1] * (x.ndim - 1))
     return alpha_bar[t].reshape(shape), before[t].reshape(shape)
+
+
+def _start(x: Tensor, predicted_noise: Tensor, a: Tensor) -> Tensor:
+    return (x - (1 - a).sqrt().to(x) * predicted_noise) / a.sqrt().to(x)  # equation (2)
+
+
+def _require_signal(alpha_bar: Tensor) -> None:
+    """Some of the signal is left at every step."""
+    if (alpha_bar == 0).any():
+        raise ValueError(
+            "alpha_bar reaches 0, by whose root the estimate divides; give a schedule above 0."
+        )
 
 
 def _require_falling(alpha_bar: Tensor) -> None:

@@ -33,6 +33,8 @@ summed over. The pair may share its noise (both codes do) or not (the paper).
 **Source.** Wallace et al., 2023 (arXiv 2311.12908), equation 14.
 """
 
+import math
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -75,11 +77,10 @@ def diffusion_dpo_loss(
     rejected = _error(predicted_rejected, noise_rejected)
     rejected = rejected - _error(reference_rejected, noise_rejected).detach()
     difference = chosen - rejected
-    if not difference.detach().isfinite().all():
-        pair = int((~difference.detach().isfinite()).nonzero()[0])
+    if not math.isfinite(difference.sum().item()):
         raise ValueError(
-            f"the squared errors of pair {pair} are not finite; give predictions and noises that "
-            "are, and whose squares do not overflow."
+            "the squared errors are not finite; give predictions and noises that are, and whose "
+            "squares do not overflow."
         )
     return -F.logsigmoid(-beta * steps * weight * difference).mean()
 
