@@ -106,3 +106,18 @@ def test_nothing_counted_is_zero_and_the_backward_pass_runs_once():
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="runs once"):
         loss.backward()
+
+
+def test_a_scaled_loss_keeps_its_gradients_in_fp16():
+    """The weights are not in what fp16 rounds: a scale of the loss comes too late for that."""
+    B, T, V = 16, 32, 1000
+    hidden, matrix = torch.randn(B, T, C).half(), (0.1 * torch.randn(V, C)).half()
+    ids, mask = torch.randint(0, V, (B, T)), torch.ones(B, T, dtype=torch.bool)
+    old, advantages = log_probs(hidden.float(), matrix.float(), ids), torch.randn(B)
+    gradients = []
+    for dtype in (torch.float16, torch.float64):
+        leaves = [x.detach().to(dtype).requires_grad_(True) for x in (hidden, matrix)]
+        loss = chunked_grpo_loss(*leaves, ids, old, advantages, mask, how="constant", length=8192)
+        gradients.append([g.double() for g in torch.autograd.grad(2.0**17 * loss, leaves)])
+    for got, want in zip(*gradients, strict=True):
+        assert (got - want).norm() < 2e-3 * want.norm()

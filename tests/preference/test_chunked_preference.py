@@ -181,3 +181,18 @@ def test_under_autocast_products_are_in_bf16(close):
     assert log_p.equal(chunked(*short, *rows))
     gradients = torch.autograd.grad(log_p.sum(), [hidden, matrix])
     assert [g.dtype for g in gradients] == [torch.float32] * 2
+
+
+def test_a_scaled_loss_keeps_the_gradients_of_many_pairs_in_fp16():
+    """1/N is not in what fp16 rounds: a scale of the loss comes too late for that."""
+    M, wide, scale = 512, 200, 2.0**16
+    hidden, matrix = torch.randn(2, M, 4, C).half(), (0.1 * torch.randn(wide, C)).half()
+    rows = torch.randint(0, wide, (2, M, 4)), torch.ones(2, M, 4, dtype=torch.bool)
+    loss, gradients = partial(dpo_loss, beta=0.02), []
+    for dtype in (torch.float16, torch.float64):
+        leaves = [x.detach().to(dtype).requires_grad_(True) for x in (hidden, matrix)]
+        reference = torch.zeros(2, M, dtype=torch.promote_types(dtype, torch.float32))
+        value = chunked_preference_loss(*leaves, *rows, reference, loss=loss, pairs=64)
+        gradients.append([g.double() for g in torch.autograd.grad(scale * value, leaves)])
+    for got, want in zip(*gradients, strict=True):
+        assert (got - want).norm() < 2e-3 * want.norm()

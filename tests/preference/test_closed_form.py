@@ -100,3 +100,11 @@ def test_dpo_on_true_preferences_finds_the_best_policy_without_the_reward():
     best = optimal_policy(log_reference, rewards, beta=0.5)
     found = logits.detach().log_softmax(-1)
     torch.testing.assert_close(found.exp(), best.exp(), atol=1e-4, rtol=0)
+
+
+def test_climbing_leaves_the_callers_gradients_alone():
+    log_reference, rewards = (x.requires_grad_(True) for x in inputs())
+    want = maximise(log_reference.detach(), rewards.detach(), beta=1.0, steps=5)
+    assert maximise(log_reference, rewards, beta=1.0, steps=5).equal(want)
+    assert maximise(log_reference * 1, rewards * 1, beta=1.0, steps=5).equal(want)
+    assert log_reference.grad is None and rewards.grad is None

@@ -95,3 +95,8 @@ def test_the_filter_leaves_out_whole_answers():
         [False, False],
         [True, False],
     ]
+
+
+def test_lengths_in_a_short_dtype_do_not_wrap_around():
+    lengths = torch.tensor([0, 100, 127], dtype=torch.int8)
+    assert overlong_penalty(lengths, longest=300, cache=100).tolist() == [0, 0, 0]

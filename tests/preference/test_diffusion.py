@@ -179,3 +179,22 @@ def test_a_model_learns_where_the_points_are():
     near = (points.abs() - torch.tensor([math.sqrt(2), 0])).norm(dim=1) < 0.6
     assert near.float().mean() > 0.9
     assert 0.35 < (points[:, 0] > 0).float().mean() < 0.65
+
+
+def test_a_seed_of_a_model_is_no_seed_of_the_devices(monkeypatch):
+    seeded = []
+    for name in ("manual_seed", "manual_seed_all"):
+        monkeypatch.setattr(torch.cuda, name, seeded.append)
+    before = torch.get_rng_state()
+    PointDenoiser(width=8, seed=3)
+    assert seeded == [] and torch.get_rng_state().equal(before)
+
+
+def test_a_schedule_of_noise_alone_at_the_end_can_be_added_and_not_undone():
+    x, t = torch.ones(1, 2), torch.tensor([1])
+    alpha_bar = torch.tensor([0.5, 0.0])
+    assert add_noise(x, 3 * x, t, alpha_bar).equal(3 * x)
+    assert velocity(x, 3 * x, t, alpha_bar).equal(-x)
+    for function in (predicted_start, step_distribution):
+        with pytest.raises(ValueError, match="alpha_bar reaches 0"):
+            function(x, x, t, alpha_bar)

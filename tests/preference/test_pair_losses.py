@@ -240,3 +240,9 @@ def test_ktos_gradient_is_that_of_small_differences():
     assert torch.autograd.gradcheck(
         lambda p: kto_loss(p, other, desirable, kl, reference_kl, **options), [policy]
     )
+
+
+def test_the_weights_of_kto_are_as_precise_as_its_numbers():
+    one, good = torch.zeros(1, dtype=torch.float64), torch.tensor([True])
+    loss = kto_loss(one, one, good, one, one, desirable_weight=0.1)
+    assert loss.item() == 0.05

@@ -59,6 +59,18 @@ def test_prompts_name_two_different_cells_and_all_of_them_occur():
     assert len(drawn) == 9 * 8 and all(goal - 9 != start for goal, start in drawn)
 
 
+def test_a_demonstration_draws_on_the_device_of_its_generator(monkeypatch):
+    devices, drawn = [], torch.rand
+
+    def watched(*size, device=None, **options):
+        devices.append(device)
+        return drawn(*size, **options)
+
+    monkeypatch.setattr(torch, "rand", watched)
+    BOARD.demonstration([17, 0], dice())
+    assert devices == [dice().device]
+
+
 def test_demonstrations_are_legal_and_mostly_but_not_always_right():
     prompts = BOARD.prompts(400, dice()).tolist()
     generator, right = dice(1), 0
@@ -90,6 +102,16 @@ def test_grpo_and_dapo_learn_the_echo():
         assert early < 0.4 and late > 0.7
         assert success_rate(model, Echo(), torch.tensor([[0], [1], [2]]), answers=50) > 0.7
         assert history[-1].entropy < history[0].entropy
+
+
+def test_fewer_answers_than_minibatches_are_an_update_each():
+    ends = []
+    for minibatches in (2, 4):
+        model = policy(std=0.1)
+        few = replace(SMALL, prompts=1, group=2, minibatches=minibatches)
+        reinforce(model, Echo(), few, steps=2)
+        ends.append(model.embedding.weight.detach())
+    assert ends[0].equal(ends[1])
 
 
 def test_the_same_seed_gives_the_same_run():

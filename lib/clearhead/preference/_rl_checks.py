@@ -87,8 +87,3 @@ def require_group(size: int, answers: int) -> None:
             f"{answers} answers do not make groups of {size}; give Q prompts times {size} answers, "
             "those of one prompt side by side."
         )
-
-
-def precise(x: Tensor) -> Tensor:
-    """`x` in fp32 at least; fp64 stays fp64."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))

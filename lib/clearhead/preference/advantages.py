@@ -32,8 +32,8 @@ from torch import Tensor
 
 from clearhead._checks import require_floating
 
+from ._checks import precise
 from ._rl_checks import (
-    precise,
     require_axes,
     require_group,
     require_not_negative,

@@ -39,7 +39,8 @@ from torch import Tensor
 
 from clearhead._checks import require_floating, require_integer
 
-from ._rl_checks import precise, require_axes, require_mask, require_real
+from ._checks import precise
+from ._rl_checks import require_axes, require_mask, require_real
 
 HOW = ("sequence", "token", "constant")
 

@@ -28,10 +28,14 @@ memory of `chunk` rows of logits. GSPO is left out: its ratio needs an answer's 
 `answer_states` and `Rollout.completion` give them.
 
 **Numerics.** Products in the dtype of the input; the rest in fp32, in fp64 for fp64. Tokens that
-do not count are left out before the first product. The backward pass can run once.
+do not count are left out before the first product. The backward pass can run once. The size of the
+largest $w_i$, as a power of two, is kept out of δ and multiplied in there: in fp16 a small δ would
+be rounded to nothing, and no scale of the loss would bring it back.
 
 **Source.** Hsu et al., 2024 (Liger kernel, arXiv 2410.10989), and its chunked GRPO loss.
 """
+
+import math
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -41,10 +45,10 @@ from torch.autograd.function import once_differentiable
 from clearhead._checks import require_integer
 from clearhead.training.loss import require_vocabulary
 
-from ._rl_checks import require_axes, require_mask
+from ._rl_checks import require_alike, require_axes, require_between, require_mask
 from .aggregate import aggregate_loss
 from .chunked_log_prob import product_dtype
-from .losses import token_losses
+from .losses import require_advantages, require_beta, token_losses
 
 
 def chunked_grpo_loss(
@@ -77,29 +81,33 @@ def chunked_grpo_loss(
             f"Given ids {tuple(ids.shape)} and old {tuple(old.shape)}; expected "
             f"{tuple(mask.shape)}, a token for each row of hidden."
         )
+    require_advantages(advantages, old=old)
+    require_alike(**{"old": old} if reference is None else {"old": old, "reference": reference})
+    require_between(0, 1, ends=False, low=low, high=high)
+    require_beta(beta, reference)
     dtype = product_dtype(hidden, matrix)
     precise = torch.promote_types(dtype, torch.float32)
     ones = torch.ones(mask.shape, dtype=precise, device=mask.device).requires_grad_(True)
     with torch.enable_grad():
         mean = aggregate_loss(ones, mask, how, length=length)
-    [weights] = torch.autograd.grad(mean, ones)  # how much each token counts
+    weights = torch.autograd.grad(mean, ones)[0][mask]  # how much each token counts
+    scale = 2.0 ** math.frexp(weights.max().item() if len(weights) else 1.0)[1]
     targets = ids[mask].long()
     require_vocabulary(targets, len(matrix))
-    per_token = [
-        x[mask].to(precise) for x in (old, advantages[:, None].expand(mask.shape), weights)
-    ]
+    per_token = [x[mask].to(precise) for x in (old, advantages[:, None].expand(mask.shape))]
+    per_token.append(weights / scale)
     per_token.append(None if reference is None else reference[mask].to(precise))
     options = dict(low=low, high=high, beta=beta, corrected=corrected)
     with torch.autocast(hidden.device.type, enabled=False):
         rows, wanted = hidden[mask].to(dtype), torch.is_grad_enabled()
-        return _Chunked.apply(rows, matrix, targets, per_token, options, chunk, wanted)
+        return _Chunked.apply(rows, matrix, targets, per_token, options, scale, chunk, wanted)
 
 
 class _Chunked(torch.autograd.Function):
     """Equation (1) of rows `(n, C)`; the gradients are made in the forward pass and kept."""
 
     @staticmethod
-    def forward(ctx, rows, matrix, targets, per_token, options, chunk, wanted):
+    def forward(ctx, rows, matrix, targets, per_token, options, scale, chunk, wanted):
         precise = torch.promote_types(rows.dtype, torch.float32)
         W = matrix.to(rows.dtype)
         loss = torch.zeros((), dtype=precise, device=rows.device)
@@ -123,8 +131,8 @@ class _Chunked(torch.autograd.Function):
                 of_rows[part] = delta @ W  # equation (3)
             if of_matrix is not None:
                 of_matrix += delta.mT @ h
-        ctx.gradients, ctx.dtype = (of_rows, of_matrix), matrix.dtype
-        return loss
+        ctx.gradients, ctx.scale, ctx.dtype = (of_rows, of_matrix), scale, matrix.dtype
+        return scale * loss
 
     @staticmethod
     @once_differentiable
@@ -133,10 +141,10 @@ class _Chunked(torch.autograd.Function):
             raise RuntimeError("chunked_grpo_loss's backward pass runs once: compute it again.")
         (of_rows, of_matrix), ctx.gradients = ctx.gradients, None
         if of_rows is not None:
-            of_rows = of_rows.mul_(upstream)
+            of_rows = of_rows.mul_(upstream * ctx.scale)
         if of_matrix is not None:
-            of_matrix = of_matrix.mul_(upstream).to(ctx.dtype)
-        return of_rows, of_matrix, *[None] * 5
+            of_matrix = of_matrix.mul_(upstream * ctx.scale).to(ctx.dtype)
+        return of_rows, of_matrix, *[None] * 6
 
 
 def _weighted(new, old, advantages, weights, reference, **options) -> tuple[Tensor, Tensor]:

@@ -17,7 +17,9 @@ a plain step, and the memory of `pairs` pairs; `chunked_log_prob` holds less and
 `(2, N, T)`, not shifted; `reference` `(2, N)`.
 
 **Numerics.** As in `clearhead.training.chunked`: products in the dtype of the input or in
-autocast's, the rest in fp32 at least; the backward pass runs once.
+autocast's, the rest in fp32 at least; the backward pass runs once. The size of 1/N,
+as a power of two, is kept out of the logits' gradient and multiplied in there: in fp16 a small one
+would be rounded to nothing, and no scale of the loss would bring it back.
 
 **Source.** Hsu et al., 2024 (Liger kernel, arXiv 2410.10989), `LigerFusedLinearPreferenceBase`.
 """
@@ -34,7 +36,7 @@ from clearhead.training.loss import require_vocabulary
 
 from .chunked_log_prob import product_dtype
 from .log_probs import row_sums
-from .pairs import Pairs, pair_scores, require_pairs
+from .pairs import Pairs, pair_scores, require_pairs, require_reference
 from .scores import pair_loss
 
 
@@ -51,7 +53,8 @@ def chunked_preference_loss(
     """`pair_loss(loss, …)` on the log-probabilities, and its gradients, `pairs` pairs at a time.
 
     `loss` must be a mean over pairs, as all of this package are. Raises what `sequence_log_prob`
-    and `pair_loss` raise, and `ValueError` when `hidden` and `matrix` do not fit.
+    and `pair_loss` raise, and `ValueError` when `hidden` and `matrix` do not fit or the reference
+    is of other pairs.
     """
     require_pairs(Pairs(ids, completion))
     require_integer(1, pairs=pairs)
@@ -61,6 +64,8 @@ def chunked_preference_loss(
             f"Given hidden {tuple(hidden.shape)} for ids {tuple(ids.shape)}; expected "
             "(2, N, T, C) for (2, N, T)."
         )
+    if reference is not None:
+        require_reference(reference, ids.shape[1])
     dtype = product_dtype(hidden, matrix)
     require_vocabulary(ids[..., 1:][completion[..., 1:]], len(matrix))
     with torch.autocast(hidden.device.type, enabled=False):
@@ -74,7 +79,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx, hidden, matrix, ids, completion, reference, loss, pairs, dtype, wanted):
         N, precise = ids.shape[1], torch.promote_types(dtype, torch.float32)
-        W = matrix.to(dtype)
+        W, ctx.scale = matrix.to(dtype), 2.0 ** -(N.bit_length() - 1)
         for_hidden, for_matrix = (wanted and needed for needed in ctx.needs_input_grad[:2])
         of_hidden = torch.zeros_like(hidden) if for_hidden else None
         of_matrix = torch.zeros_like(matrix, dtype=precise) if for_matrix else None
@@ -93,7 +98,8 @@ class _Fused(torch.autograd.Function):
             total += share * value
             if not (for_hidden or for_matrix):
                 continue
-            u = (share * slopes)[..., None].expand(counted.shape)[counted][:, None]  # n 1
+            slopes = share / ctx.scale * slopes
+            u = slopes[..., None].expand(counted.shape)[counted][:, None]  # n 1
             delta = log_p.exp_().mul_(-u).scatter_add_(-1, y, u).to(dtype)  # equation (1)
             if for_hidden:
                 of_hidden[:, some, :-1][counted] = (delta @ W).to(of_hidden.dtype)
@@ -111,9 +117,9 @@ class _Fused(torch.autograd.Function):
             )
         (of_hidden, of_matrix), ctx.gradients = ctx.gradients, None
         if of_hidden is not None:
-            of_hidden = of_hidden.mul_(upstream)
+            of_hidden = of_hidden.mul_(upstream * ctx.scale)
         if of_matrix is not None:
-            of_matrix = of_matrix.mul_(upstream).to(ctx.dtype)
+            of_matrix = of_matrix.mul_(upstream * ctx.scale).to(ctx.dtype)
         return of_hidden, of_matrix, *[None] * 7
 
 

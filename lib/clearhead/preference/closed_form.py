@@ -49,19 +49,18 @@ def log_partition(
 ) -> Float[Tensor, "..."]:
     """ln Z of equation (2), one for each prompt.
 
-    Raises `TypeError` for a wrong dtype and `ValueError` when shapes differ, β is not positive, a
-    reward is not finite, or the reference's probabilities do not add up to 1.
+    Raises `TypeError` for a wrong dtype and `ValueError` when shapes differ, β is not positive or
+    so small that r / β overflows, a reward is not finite, or the reference's probabilities do not
+    add up to 1.
     """
-    _require_policies(beta, rewards, log_reference=log_reference)
-    return torch.logsumexp(log_reference + rewards / beta, dim=-1)
+    return torch.logsumexp(_reweighted(log_reference, rewards, beta), dim=-1)
 
 
 def optimal_policy(
     log_reference: Float[Tensor, "... N"], rewards: Float[Tensor, "... N"], *, beta: float | int
 ) -> Float[Tensor, "... N"]:
     """ln π* of equation (2). Raises as `log_partition` does."""
-    _require_policies(beta, rewards, log_reference=log_reference)
-    return torch.log_softmax(log_reference + rewards / beta, dim=-1)
+    return torch.log_softmax(_reweighted(log_reference, rewards, beta), dim=-1)
 
 
 def recovered_reward(
@@ -107,7 +106,8 @@ def maximise(
     _require_policies(beta, rewards, log_reference=log_reference)
     require_finite_entries(log_reference=log_reference)
     require_integer(1, steps=steps)
-    logits = log_reference.detach().clone().requires_grad_(True)
+    log_reference, rewards = log_reference.detach(), rewards.detach()
+    logits = log_reference.clone().requires_grad_(True)
     rule = {"tolerance_grad": 1e-12, "tolerance_change": 1e-15, "line_search_fn": "strong_wolfe"}
     climber = torch.optim.LBFGS([logits], max_iter=steps, **rule)
 
@@ -120,6 +120,17 @@ def maximise(
     with torch.enable_grad():
         climber.step(loss)
     return logits.detach().log_softmax(-1)
+
+
+def _reweighted(log_reference: Tensor, rewards: Tensor, beta: float | int) -> Tensor:
+    """ln π_ref + r / β, which exponentiated and divided by Z is equation (2)."""
+    _require_policies(beta, rewards, log_reference=log_reference)
+    exponents = rewards / beta
+    if not exponents.isfinite().all():
+        raise ValueError(
+            f"rewards / beta overflows {rewards.dtype} at beta {beta}; give a larger beta."
+        )
+    return log_reference + exponents
 
 
 def _require_policies(beta: float | int, rewards: Tensor | None, **policies: Tensor) -> None:

@@ -130,7 +130,7 @@ def overlong_penalty(
         )
     if (lengths < 0).any():
         raise ValueError(f"lengths holds {int(lengths.min())}; give lengths of 0 or more.")
-    return (((longest - cache) - lengths).float() / cache).clamp(-1.0, 0.0)
+    return (((longest - cache) - lengths.long()).float() / cache).clamp(-1.0, 0.0)
 
 
 def overlong_filter(

@@ -41,7 +41,7 @@ class PointDenoiser(nn.Module):
         require_integer(1, width=width, size=size, waves=waves)
         of_step = 6
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.default_generator.manual_seed(seed)  # and no device's
             self.body = nn.Sequential(
                 nn.Linear(size + 2 * waves * size + 2 * of_step, width),
                 nn.SiLU(),
@@ -64,9 +64,10 @@ class PointDenoiser(nn.Module):
 def ring(
     count: int, *, blobs: int = 8, spread: float = 0.12, seed: int = 0
 ) -> Float[Tensor, "n 2"]:
-    """Points around `blobs` places on a circle, equally often; each coordinate has variance 1.
+    """Points around `blobs` places on a circle of radius √2, equally often.
 
-    The places are at the angles 0, 1/`blobs`, 2/`blobs`, … of a turn, the first at the right.
+    With three blobs or more each coordinate has variance 1 + `spread`². The places are at the
+    angles 0, 1/`blobs`, 2/`blobs`, … of a turn, the first at the right.
     """
     require_integer(1, count=count, blobs=blobs)
     generator = torch.Generator().manual_seed(seed)

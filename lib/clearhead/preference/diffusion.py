@@ -81,7 +81,7 @@ def add_noise(
     """Equation (1).
 
     Raises `TypeError` for a wrong dtype and `ValueError` when shapes do not fit, a step is out of
-    range, or `alpha_bar` is not within 0 and 1.
+    range, or `alpha_bar` is not from 0 to 1.
     """
     require_samples(x0=x0, noise=noise)
     a = _shares(x0, t, alpha_bar)[0]
@@ -106,10 +106,15 @@ def predicted_start(
     t: Int[Tensor, "B"],
     alpha_bar: Float[Tensor, "K"],
 ) -> Float[Tensor, "B *S"]:
-    """Equation (2). Raises as `add_noise` does."""
+    """Equation (2).
+
+    Raises as `add_noise` does, and `ValueError` when `alpha_bar` reaches 0: of a sample of which
+    nothing is left nothing can be said.
+    """
     require_samples(x=x, predicted_noise=predicted_noise)
     a = _shares(x, t, alpha_bar)[0]
-    return (x - (1 - a).sqrt().to(x) * predicted_noise) / a.sqrt().to(x)
+    _require_signal(alpha_bar)
+    return _start(x, predicted_noise, a)
 
 
 def step_distribution(
@@ -120,10 +125,14 @@ def step_distribution(
 ) -> tuple[Float[Tensor, "B *S"], Float[Tensor, "B"]]:
     """Equation (3): the mean of the state before `x`, and its standard deviation.
 
-    Raises as `add_noise` does.
+    Raises as `predicted_start` does, and `ValueError` when `alpha_bar` does not start below 1 and
+    fall with every step.
     """
-    start = predicted_start(x, predicted_noise, t, alpha_bar)
+    require_samples(x=x, predicted_noise=predicted_noise)
     a, before = _shares(x, t, alpha_bar)
+    _require_signal(alpha_bar)
+    _require_falling(alpha_bar)
+    start = _start(x, predicted_noise, a)
     beta, noisy = 1 - a / before, 1 - a
     of_start = before.sqrt() * beta / noisy
     of_x = (a / before).sqrt() * (1 - before) / noisy
@@ -138,7 +147,7 @@ def denoise_step(
     alpha_bar: Float[Tensor, "K"],
     noise: Float[Tensor, "B *S"],
 ) -> Float[Tensor, "B *S"]:
-    """A draw from equation (3), of which `noise` is the chance. Raises as `add_noise` does."""
+    """A draw from equation (3), `noise` being the chance. Raises as `step_distribution` does."""
     require_samples(x=x, noise=noise)
     mean, std = step_distribution(x, predicted_noise, t, alpha_bar)
     return mean + std.reshape(-1, *[1] * (x.ndim - 1)) * noise
@@ -171,9 +180,31 @@ def _shares(x: Tensor, t: Tensor, alpha_bar: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             f"t holds {int(wrong[0])}, and alpha_bar has the steps 0 to {len(alpha_bar) - 1}."
         )
+    alpha_bar = alpha_bar.to(t.device)
     before = torch.cat([alpha_bar.new_ones(1), alpha_bar[:-1]])
     shape = (-1, *[1] * (x.ndim - 1))
     return alpha_bar[t].reshape(shape), before[t].reshape(shape)
+
+
+def _start(x: Tensor, predicted_noise: Tensor, a: Tensor) -> Tensor:
+    return (x - (1 - a).sqrt().to(x) * predicted_noise) / a.sqrt().to(x)  # equation (2)
+
+
+def _require_signal(alpha_bar: Tensor) -> None:
+    """Some of the signal is left at every step."""
+    if (alpha_bar == 0).any():
+        raise ValueError(
+            "alpha_bar reaches 0, by whose root the estimate divides; give a schedule above 0."
+        )
+
+
+def _require_falling(alpha_bar: Tensor) -> None:
+    """Each step takes some of the signal, the first one too."""
+    if alpha_bar[0] >= 1 or (alpha_bar[1:] >= alpha_bar[:-1]).any():
+        raise ValueError(
+            "alpha_bar does not start below 1 and fall with every step, and a step without noise "
+            "can't be undone; give a schedule that does."
+        )
 
 
 def require_schedule(alpha_bar: Tensor) -> None:

@@ -33,6 +33,8 @@ summed over. The pair may share its noise (both codes do) or not (the paper).
 **Source.** Wallace et al., 2023 (arXiv 2311.12908), equation 14.
 """
 
+import math
+
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
@@ -57,8 +59,8 @@ def diffusion_dpo_loss(
 ) -> Float[Tensor, ""]:
     """Equation (2), T being `steps` and ω `weight`.
 
-    Raises `TypeError` for a wrong dtype and `ValueError` when shapes differ, or β, T or ω is not
-    positive.
+    Raises `TypeError` for a wrong dtype and `ValueError` when shapes differ, β, T or ω is not
+    positive, or an error is not finite.
     """
     require_samples(
         predicted_chosen=predicted_chosen,
@@ -74,7 +76,13 @@ def diffusion_dpo_loss(
     chosen = chosen - _error(reference_chosen, noise_chosen).detach()
     rejected = _error(predicted_rejected, noise_rejected)
     rejected = rejected - _error(reference_rejected, noise_rejected).detach()
-    return -F.logsigmoid(-beta * steps * weight * (chosen - rejected)).mean()
+    difference = chosen - rejected
+    if not math.isfinite(difference.sum().item()):
+        raise ValueError(
+            "the squared errors are not finite; give predictions and noises that are, and whose "
+            "squares do not overflow."
+        )
+    return -F.logsigmoid(-beta * steps * weight * difference).mean()
 
 
 def code_beta(beta: float | int, steps: int, weight: float | int, elements: int) -> float:

@@ -62,7 +62,7 @@ def step_log_prob(
 ) -> Float[Tensor, "B"]:
     """Equation (1): the log-density of the move from `x` at step `t` to `x_next`.
 
-    Raises as `add_noise` does, and `ValueError` for step 0, which draws nothing.
+    Raises as `step_distribution` does, and `ValueError` for step 0, which draws nothing.
     """
     require_samples(x=x, x_next=x_next)
     mean, std = step_distribution(x, predicted_noise, t, alpha_bar)

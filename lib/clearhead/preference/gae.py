@@ -35,7 +35,8 @@ from torch import Tensor
 
 from clearhead._checks import require_floating
 
-from ._rl_checks import precise, require_axes, require_between, require_mask, require_real
+from ._checks import precise
+from ._rl_checks import require_axes, require_between, require_mask, require_real
 
 
 @torch.no_grad()

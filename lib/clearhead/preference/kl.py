@@ -33,7 +33,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ._rl_checks import precise, require_alike, require_real
+from ._checks import precise
+from ._rl_checks import require_alike, require_real
 
 
 def kl_estimators(
@@ -62,10 +63,17 @@ def kl_divergence(
     """Equation (1), exactly, from the logits of both over the same V candidates.
 
     A candidate that the policy excludes (a logit of minus infinity) adds nothing. Raises
-    `TypeError` for a wrong dtype and `ValueError` for unequal shapes.
+    `TypeError` for a wrong dtype and `ValueError` for unequal shapes, and for a row that holds NaN
+    or plus infinity or excludes every candidate.
     """
     require_alike(policy=policy, reference=reference)
     log_p, log_q = precise(policy).log_softmax(-1), precise(reference).log_softmax(-1)
     possible = log_p > -torch.inf
     difference = torch.where(possible, log_p, 0.0) - torch.where(possible, log_q, 0.0)
-    return (log_p.exp() * difference).sum(-1)
+    divergence = (log_p.exp() * difference).sum(-1)
+    if divergence.isnan().any():
+        raise ValueError(
+            "policy or reference has a row that is no distribution; give logits without NaN and "
+            "without plus infinity, and a finite one in each row."
+        )
+    return divergence

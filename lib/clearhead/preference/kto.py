@@ -60,5 +60,6 @@ def kto_loss(
     r = precise(policy) - precise(reference).detach()  # N
     z0 = (precise(policy_kl) - precise(reference_kl)).mean().clamp(min=0).detach()
     gain = torch.where(desirable, r - z0, z0 - r)
-    weight = torch.where(desirable, desirable_weight, undesirable_weight).to(r)
+    weights = (r.new_full((), w) for w in (desirable_weight, undesirable_weight))
+    weight = torch.where(desirable, *weights)
     return (weight * torch.sigmoid(-beta * gain)).mean()

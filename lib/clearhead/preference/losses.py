@@ -34,7 +34,10 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from ._rl_checks import precise, require_axes, require_not_negative
+from clearhead._checks import require_floating
+
+from ._checks import precise
+from ._rl_checks import require_axes, require_not_negative
 from .aggregate import aggregate_loss
 from .kl import kl_estimators
 from .surrogate import clipped_surrogate, sequence_log_ratio
@@ -53,15 +56,11 @@ def token_losses(
 ) -> Float[Tensor, "B T"]:
     """Equation (1). Raises as `clipped_surrogate` does, and `ValueError` for a negative `beta` or
     one above 0 without a reference."""
-    _require_advantages(advantages, new)
+    require_advantages(advantages, new=new)
     losses = clipped_surrogate(new, old, advantages[:, None].expand_as(new), low=low, high=high)
-    require_not_negative(beta=beta)
+    require_beta(beta, reference)
     if beta == 0:
         return losses
-    if reference is None:
-        raise ValueError(
-            f"beta is {beta}, and no reference is given: give its log-probs, or beta=0."
-        )
     k3 = kl_estimators(new, reference.detach())[2]
     if corrected:
         k3 = k3 * (precise(new) - precise(old).detach()).exp()
@@ -137,7 +136,7 @@ def gspo_loss(
 
     Raises as `token_losses` and `aggregate_loss` do.
     """
-    _require_advantages(advantages, new)
+    require_advantages(advantages, new=new)
     log_ratio = sequence_log_ratio(new, old, mask)[:, None]  # B 1
     zero = torch.zeros_like(log_ratio)
     each = advantages.to(log_ratio.dtype)[:, None]
@@ -145,11 +144,23 @@ def gspo_loss(
     return aggregate_loss(losses.expand(new.shape), mask, "sequence")
 
 
-def _require_advantages(advantages: Tensor, new: Tensor) -> None:
+def require_advantages(advantages: Float[Tensor, " B"], **log_probs: Float[Tensor, "B T"]) -> None:
+    """One advantage for each answer."""
+    require_floating(advantages=advantages)
     require_axes("B", advantages=advantages)
-    require_axes("B T", new=new)
-    if len(advantages) != len(new):
+    require_axes("B T", **log_probs)
+    for name, x in log_probs.items():
+        if len(advantages) != len(x):
+            raise ValueError(
+                f"{name} has {len(x)} answers and advantages {len(advantages)}; give one advantage "
+                "an answer."
+            )
+
+
+def require_beta(beta: float | int, reference: Tensor | None) -> None:
+    """0 or more, and a reference where it is more."""
+    require_not_negative(beta=beta)
+    if beta > 0 and reference is None:
         raise ValueError(
-            f"new has {len(new)} answers and advantages {len(advantages)}; give one advantage an "
-            "answer."
+            f"beta is {beta}, and no reference is given: give its log-probs, or beta=0."
         )

@@ -55,13 +55,13 @@ def orpo_loss(
     require_finite(lam=lam)
     if lam < 0:
         raise ValueError(f"lam is {lam}; give 0 (fine-tuning alone) or more.")
-    for name, x in {"chosen": chosen, "rejected": rejected}.items():
-        if (x >= 0).any():
-            raise ValueError(
-                f"{name} holds {x.max().item():.4g}; give log-probabilities, below 0: an answer of "
-                "probability 1 has infinite odds."
-            )
     better, worse = precise(chosen) / chosen_tokens, precise(rejected) / rejected_tokens
+    for name, x, mean in (("chosen", chosen, better), ("rejected", rejected, worse)):
+        if (mean >= 0).any():
+            raise ValueError(
+                f"{name} holds {x.max().item():.4g}; give log-probabilities, below 0, a token's "
+                "mean too: an answer of probability 1 has infinite odds."
+            )
     return (-better - lam * F.logsigmoid(_log_odds(better) - _log_odds(worse))).mean()
 
 

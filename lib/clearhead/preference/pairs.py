@@ -24,6 +24,7 @@ from clearhead.lora.fine_tune import prompt
 from clearhead.lora.model import active, lora_layers, switch
 from clearhead.model import Decoder
 from clearhead.training import hidden_states, right_pad, vocabulary_matrix
+from clearhead.training._checks import require_messages
 
 from ._checks import require_bools, require_completion
 from .chunked_log_prob import chunked_log_prob
@@ -52,7 +53,8 @@ def encode_pairs(tokenizer, pairs: Sequence[tuple[str, str, str]], *, system: st
     """`pairs` are (question, chosen, rejected); the result is ready for `prefer`.
 
     `tokenizer` is a `clearhead.model.Tokenizer` or a `clearhead.training.ChatTokenizer`. Raises
-    `ValueError` when there is no pair, an answer is empty, or both answers are the same.
+    `TypeError` for what is no text and `ValueError` when there is no pair, an answer is empty, both
+    answers are the same, or a text holds one of ChatML's markers.
     """
     if isinstance(pairs, str) or len(pairs) == 0:
         raise ValueError("pairs is empty; give one (question, chosen, rejected) or more.")
@@ -63,6 +65,7 @@ def encode_pairs(tokenizer, pairs: Sequence[tuple[str, str, str]], *, system: st
         question, *answers = pair
         if answers[0] == answers[1]:
             raise ValueError(f"pair {number} has the same answer twice, {answers[0]!r}.")
+        _require_texts(number, question, answers)
         asked = prompt(tokenizer, question, system=system)
         for which, answer in enumerate(answers):
             told = tokenizer.encode(answer)
@@ -75,6 +78,15 @@ def encode_pairs(tokenizer, pairs: Sequence[tuple[str, str, str]], *, system: st
     ids = right_pad(rows[0] + rows[1], tokenizer.eos_id)
     completion = right_pad(marks[0] + marks[1], 0).bool()
     return Pairs(ids.view(2, len(pairs), -1), completion.view(2, len(pairs), -1))
+
+
+def _require_texts(number: int, question: str, answers: Sequence[str]) -> None:
+    """Question (message 0) and answers (1 and 2) are texts that do not end a turn and forge one."""
+    turns = [("user", question), *(("assistant", answer) for answer in answers)]
+    try:
+        require_messages([{"role": role, "content": content} for role, content in turns])
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"pair {number}: {error}") from None
 
 
 def pair_log_probs(model: Decoder, pairs: Pairs, *, chunk: int = 256) -> Float[Tensor, "2 N"]:
@@ -131,3 +143,12 @@ def require_pairs(pairs: Pairs) -> None:
         raise ValueError(f"ids is {shape}; give (2, N, T): N chosen answers, then N rejected.")
     require_bools(shape, completion=pairs.completion)
     require_completion(pairs.completion.flatten(0, 1), (2 * shape[1], shape[2]))
+
+
+def require_reference(reference: Float[Tensor, "2 N"], N: int) -> None:
+    """A number for each answer of N pairs."""
+    if reference.shape != (2, N):
+        raise ValueError(
+            f"reference has shape {tuple(reference.shape)} for {N} pairs; give (2, {N}), as "
+            "pair_log_probs does."
+        )

@@ -30,7 +30,14 @@ from clearhead.model import Decoder
 from clearhead.training import batch_rows
 
 from ._checks import require_positive
-from .pairs import Pairs, pair_log_probs, pair_scores, reference_log_probs, require_pairs
+from .pairs import (
+    Pairs,
+    pair_log_probs,
+    pair_scores,
+    reference_log_probs,
+    require_pairs,
+    require_reference,
+)
 from .scores import pair_loss
 
 
@@ -122,7 +129,14 @@ def measure_pairs(
     batch: int = 8,
     chunk: int = 256,
 ) -> Measured:
-    """The numbers of one step for all pairs, without a step: for pairs that were held out."""
+    """The numbers of one step for all pairs, without a step: for pairs that were held out.
+
+    Raises `TypeError` or `ValueError` for malformed pairs, a reference of others, or a `batch`
+    below 1.
+    """
+    require_pairs(pairs)
+    require_integer(1, batch=batch)
+    require_reference(reference, pairs.ids.shape[1])
     device = next(model.parameters()).device
     parts = torch.arange(pairs.ids.shape[1]).split(batch)
     parts = [pair_log_probs(model, pairs.take(index, device), chunk=chunk) for index in parts]
@@ -155,11 +169,7 @@ def fixed_reference(
     """
     N, device = pairs.ids.shape[1], next(model.parameters()).device
     if isinstance(reference, Tensor):
-        if reference.shape != (2, N):
-            raise ValueError(
-                f"reference has shape {tuple(reference.shape)} for {N} pairs; give (2, {N}), as "
-                "pair_log_probs does."
-            )
+        require_reference(reference, N)
         return reference.detach().to(device)
     if reference is not None:
         ours, theirs = model.config.vocab_size, reference.config.vocab_size

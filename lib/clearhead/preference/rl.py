@@ -5,7 +5,8 @@ Each step:
 1. Answers are sampled, marked and chosen (`collect`).
 2. Each is compared with the others to its prompt (`group_advantages`).
 3. The policy is updated on them in `minibatches` parts, one AdamW step each. From the second part
-   on it is no longer the policy that sampled, which is what ratio and clip are for.
+   on it is no longer the policy that sampled, which is what ratio and clip are for. Fewer answers
+   than parts are an update each.
 
 `Settings` says which of GRPO, Dr. GRPO, DAPO, or what in between, this is.
 
@@ -69,7 +70,7 @@ def reinforce(
         if chosen is not None:
             advantages = group_advantages(rewards.flatten(), settings.group, scale=settings.scale)
             order = torch.randperm(len(advantages), generator=generator, device=generator.device)
-            for part in order.tensor_split(settings.minibatches):
+            for part in order.tensor_split(min(settings.minibatches, len(order))):
                 loss, clipped = policy_loss(
                     model, chosen.take(part), advantages[part], settings, length=task.limit
                 )

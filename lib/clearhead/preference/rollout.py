@@ -28,7 +28,7 @@ from clearhead._checks import require_integer
 from clearhead.inference import StaticCache, decode_step, left_pad, prefill
 from clearhead.inference.phases import placed
 from clearhead.model import Decoder
-from clearhead.training import hidden_states
+from clearhead.training import hidden_states, vocabulary_matrix
 
 
 class Rollout(NamedTuple):
@@ -149,8 +149,7 @@ def answer_states(model: Decoder, sampled: Rollout) -> Float[Tensor, "N T C"]:
 def answer_log_probs(model: Decoder, sampled: Rollout) -> Float[Tensor, "N T"]:
     """The log-prob of every answer token under `model`, with a gradient; 0 where none counts."""
     hidden = answer_states(model, sampled)[sampled.mask]  # n C
-    matrix = model.embedding.weight if model.config.tied else model.head.weight
-    logits = hidden @ matrix.mT
+    logits = hidden @ vocabulary_matrix(model).mT
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     log_p = logits.log_softmax(-1).gather(1, sampled.completion[sampled.mask][:, None])[:, 0]
     return log_p.new_zeros(sampled.mask.shape).masked_scatter(sampled.mask, log_p)

@@ -44,8 +44,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from ._checks import precise
 from ._rl_checks import (
-    precise,
     require_alike,
     require_axes,
     require_between,

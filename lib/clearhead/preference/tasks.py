@@ -107,7 +107,8 @@ class Board:
         goal, place = prompt[0] - self.cells, prompt[1]
         (goal_row, goal_column), (row, column) = (divmod(c, self.side) for c in (goal, place))
         answer = []
-        chances = torch.rand(2 * self.limit, 4, generator=generator).tolist()
+        options = dict(generator=generator, device=generator.device)
+        chances = torch.rand(2 * self.limit, 4, **options).tolist()
         for give_up, head, cut, choice in chances:
             if (row, column) == (goal_row, goal_column) or (answer and give_up < self.impatience):
                 return [*answer, self.eos]

@@ -42,6 +42,13 @@ def gspo(**changes):
     return P.gspo_loss(**{**GRPO, **changes})
 
 
+def chunked(**changes):
+    """Nothing counts, so that nothing is computed."""
+    given = dict(hidden=f(2, 3, 4), matrix=f(5, 4), ids=i(2, 3), mask=~yes(2, 3))
+    given |= dict(old=f(2, 3), advantages=f(2))
+    return P.chunked_grpo_loss(**{**given, **changes})
+
+
 def surrogate(new=None, old=None, advantages=None, **options):
     parts = (f(2, 3) if x is None else x for x in (new, old, advantages))
     return P.clipped_surrogate(*parts, **options)
@@ -59,6 +66,8 @@ CASES = [
     (lambda: P.kl_estimators(f(2), with_one(-INF, 2)), ValueError, r"reference\[1\] is -inf"),
     (lambda: P.kl_estimators(f(2) - 200, f(2)), ValueError, "reference - policy reaches 200"),
     (lambda: P.kl_divergence(f(2, 5), f(2, 6)), ValueError, "give one shape for both"),
+    (lambda: P.kl_divergence(with_one(NAN, 2, 5), f(2, 5)), ValueError, "a row that is no distrib"),
+    (lambda: P.kl_divergence(f(2, 5), f(2, 5) - INF), ValueError, "a row that is no distribution"),
     # gae
     (lambda: P.gae(f(2, 3), f(2, 3), yes(2, 3)), ValueError, r"values \(2, 3\); expected \(2, 4\)"),
     (lambda: P.gae(f(3), f(4), yes(3)), ValueError, r"rewards has shape \(3,\); expected \(B, T\)"),
@@ -120,6 +129,16 @@ CASES = [
     (lambda: grpo(advantages=f(3)), ValueError, "new has 2 answers and advantages 3; give one"),
     (lambda: grpo(advantages=f(2, 3)), ValueError, r"advantages has shape \(2, 3\); expected \(B,"),
     (lambda: gspo(advantages=f(3)), ValueError, "new has 2 answers and advantages 3; give one"),
+    (lambda: grpo(advantages=i(2)), TypeError, "advantages is torch.int64; give a floating"),
+    (lambda: gspo(advantages=i(2)), TypeError, "advantages is torch.int64; give a floating"),
+    (lambda: chunked(advantages=f(1)), ValueError, "old has 2 answers and advantages 1; give one"),
+    (lambda: chunked(advantages=i(2)), TypeError, "advantages is torch.int64"),
+    (lambda: chunked(old=i(2, 3)), TypeError, "old is torch.int64"),
+    (lambda: chunked(reference=f(2, 4)), ValueError, r"reference \(2, 4\); give one shape"),
+    (lambda: chunked(low=5.0), ValueError, "low is 5.0; give a number strictly between"),
+    (lambda: chunked(high=NAN), ValueError, "high is nan"),
+    (lambda: chunked(beta=-3), ValueError, "beta is -3; give 0 or more"),
+    (lambda: chunked(beta=3), ValueError, "beta is 3, and no reference is given"),
     (lambda: grpo(beta=0.1), ValueError, "beta is 0.1, and no reference is given"),
     (lambda: grpo(beta=-0.1, reference=f(2, 3)), ValueError, "beta is -0.1; give 0 or more"),
     (lambda: grpo(beta=0.1, reference=f(2, 4)), ValueError, "give one shape for both"),
