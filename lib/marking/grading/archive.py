@@ -82,8 +82,7 @@ def opened(source: Path) -> Iterator[list[File]]:
 
     A folder that holds one archive and nothing else is that archive: an export as downloaded.
     """
-    if source.is_dir() and len(inside := [p for p in source.iterdir() if not _is_junk(p.parts)]) == 1:
-        source = inside[0] if _is_zip(inside[0].name) else source
+    source = _alone_in(source) or source
     with contextlib.ExitStack() as stack:
         if source.is_dir():
             found = _in_folder(source)
@@ -97,6 +96,12 @@ def opened(source: Path) -> Iterator[list[File]]:
             why = f"There are more than {MOST_FILES:,} files: the rest were left out."
             kept[-1] = File(source.name, (source.name,), refused=why)
         yield list(_flat(kept))
+
+
+def _alone_in(folder: Path) -> Path | None:
+    """The archive that is all a folder holds."""
+    inside = [p for p in folder.iterdir() if not _is_junk((p.name,))] if folder.is_dir() else []
+    return inside[0] if len(inside) == 1 and _is_zip(inside[0].name) else None
 
 
 def _flat(found: Iterable[File]) -> Iterator[File]:

@@ -7,6 +7,7 @@ import pytest
 from tests.marking.intake.class_work import NAME, RELEASE_FILE, answer, as_bytes, right
 
 from marking.errors import CourseError
+from marking.grading.archive import opened
 from marking.grading.intake import collect
 from marking.grading.lms import safe_id
 
@@ -318,6 +319,18 @@ def test_gradescopes_list_is_the_one_beside_the_submissions(tmp_path):
 def test_the_folder_of_a_release_or_a_master_is_no_student(folder, tmp_path):
     write(tmp_path, {f"{folder}/{NAME}/{FILE}": WORK})
     assert folder not in collected(tmp_path / folder / NAME)[0]
+
+
+def test_a_folder_with_an_export_alone_in_it_is_that_export(tmp_path):
+    downloads = tmp_path / "downloads"
+    downloads.mkdir()
+    archive = downloads / "submissions.zip"
+    with zipfile.ZipFile(archive, "w") as made:
+        for name in ("ada_111_500_attention.ipynb", "bob_222_501_attention.ipynb"):
+            made.writestr(name, "{}")
+    (downloads / ".DS_Store").write_bytes(b"")
+    with opened(downloads) as found, opened(archive) as same:
+        assert [file.outer for file in found] == [file.outer for file in same]
 
 
 def test_the_folder_that_a_zip_lies_in_is_no_student(tmp_path):
