@@ -167,6 +167,7 @@ CASES = [
     (lambda: roll(prompts=[]), ValueError, "There are no prompts"),
     (lambda: roll(prompts=[[1], []]), ValueError, "Prompt 1 has shape"),
     (lambda: roll(prompts=[[7]]), ValueError, "token id 7"),
+    (lambda: roll(prompts=[[1.9, 2.2]]), TypeError, "Prompt 0 is torch.float32; give integers"),
     # the loop
     (lambda: P.Settings(group=1), ValueError, "group is 1; give an integer of 2 or more"),
     (lambda: P.Settings(prompts=0), ValueError, "prompts is 0"),
