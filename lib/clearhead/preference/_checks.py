@@ -1,13 +1,13 @@
 r"""Refuse log-probabilities, masks and numbers of tokens that do not fit, in one sentence.
 
-Each function returns nothing and raises `TypeError` (wrong kind or dtype) or `ValueError` (wrong
+Each `require_…` returns nothing and raises `TypeError` (wrong kind or dtype) or `ValueError` (wrong
 shape, size or content).
 """
 
 import torch
 from torch import Tensor
 
-from clearhead._checks import require_floating
+from clearhead._checks import precise, require_floating
 from clearhead.training._checks import (
     require_bools,
     require_labels,
@@ -26,11 +26,6 @@ __all__ = [
     "require_positive",
     "require_row",
 ]
-
-
-def precise(x: Tensor) -> Tensor:
-    """`x` in fp32, or as it is in fp64: sums over many tokens are taken there."""
-    return x.to(torch.promote_types(x.dtype, torch.float32))
 
 
 def require_row(what: str = "an answer", **tensors: Tensor) -> None:
