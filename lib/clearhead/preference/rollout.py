@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from clearhead._checks import require_integer
+from clearhead._checks import precise, require_integer
 from clearhead.inference import StaticCache, decode_step, left_pad, prefill
 from clearhead.inference.phases import placed
 from clearhead.model import Decoder
@@ -115,7 +115,7 @@ def rollout(
     for t in range(limit):
         if t > 0:
             logits = decode_step(model, token, cache, pads=padding)
-        log_p = logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+        log_p = precise(logits).log_softmax(-1)
         p = log_p.exp()
         token = torch.multinomial(p, 1, generator=generator)[:, 0]
         token = torch.where(running, token, eos)
@@ -150,6 +150,6 @@ def answer_log_probs(model: Decoder, sampled: Rollout) -> Float[Tensor, "N T"]:
     """The log-prob of every answer token under `model`, with a gradient; 0 where none counts."""
     hidden = answer_states(model, sampled)[sampled.mask]  # n C
     logits = hidden @ vocabulary_matrix(model).mT
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    logits = precise(logits)
     log_p = logits.log_softmax(-1).gather(1, sampled.completion[sampled.mask][:, None])[:, 0]
     return log_p.new_zeros(sampled.mask.shape).masked_scatter(sampled.mask, log_p)
