@@ -64,7 +64,8 @@ def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None,
     if value.device != like.device:
         return "device", f"{what} is on {value.device}; the inputs are on {like.device}."
     if value.shape != like.shape:
-        return "shape", f"{what} has shape {tuple(value.shape)}; expected {tuple(like.shape)}."
+        sizes = f"{what} has shape {tuple(value.shape)}; expected {tuple(like.shape)}."
+        return "shape", sizes + _axes_of_one(value.shape, like.shape)
     if value.dtype != like.dtype:
         return "dtype", f"{what} has dtype {value.dtype}; expected {like.dtype}."
     mine, wanted = value.detach().double(), expected.double()
@@ -82,6 +83,15 @@ def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None,
         f"{what} is wrong in {int(wrong.sum())} of {wrong.numel()} places; "
         f"at {at} it is {a}, expected {b}."
     )
+
+
+def _axes_of_one(mine, wanted) -> str:
+    """A sentence, where axes of size 1 are all that tells two shapes apart."""
+    if [n for n in mine if n != 1] != [n for n in wanted if n != 1] or len(mine) == len(wanted):
+        return ""
+    if len(mine) > len(wanted):
+        return " An axis of size 1 is left that does not belong there."
+    return " An axis of size 1 is missing: squeeze() takes all of them away, squeeze(dim) one."
 
 
 def apart(a: float, b: float) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """What the comparison calls the part of an answer that is wrong."""
 
 import pytest
+import torch
 
 from marking.compare import compare
 
@@ -18,3 +19,19 @@ from marking.compare import compare
 )
 def test_the_part_that_is_wrong_is_named_by_the_way_to_it(value, expected, says):
     assert compare(value, expected, expected, 1e-9, "")[1] == says
+
+
+@pytest.mark.parametrize(
+    ("mine", "wanted", "says"),
+    [
+        ((3,), (1, 3), "An axis of size 1 is missing: squeeze() takes all of them away"),
+        ((2, 1), (2,), "An axis of size 1 is left that does not belong there."),
+        ((1, 3), (3, 1), "expected (3, 1)."),
+        ((3,), (1, 4), "expected (1, 4)."),
+    ],
+)
+def test_axes_of_size_one_are_told_apart_from_other_shapes(mine, wanted, says):
+    value, expected = torch.zeros(mine), torch.zeros(wanted)
+    fault, text = compare(value, expected, expected, 1e-9, "")
+    assert fault == "shape" and says in text
+    assert ("size 1" in text) == ("size 1" in says)

@@ -58,7 +58,8 @@ def one_head(draw):
 
 
 def causal(draw):
-    inputs = _inputs(draw, same_size=True)
+    """One sequence alone, and the mask has no axis for it."""
+    inputs = _inputs(draw, same_size=True, B=1)
     T = inputs["x"].shape[1]
     return inputs | {"mask": torch.ones(T, T, dtype=torch.bool).tril()}
 

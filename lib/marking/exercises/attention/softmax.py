@@ -21,8 +21,9 @@ def middle_axis(draw):
 
 
 def first_axis_asked(draw):
-    shape = draw.sizes(3, 2, 7)
-    return {"x": draw.normal(*shape), "dim": draw.choice(0, -3)}
+    """The axis between is of size 1, and stays."""
+    n, m = draw.sizes(2, 2, 7)
+    return {"x": draw.normal(n, 1, m), "dim": draw.choice(0, -3)}
 
 
 def large_offset(draw):

@@ -46,7 +46,8 @@ def one_token(draw):
 
 
 def another_theta(draw):
-    return _inputs(draw, 4, 2, theta=draw.choice(50.0, 100.0, 500.0))
+    """One request alone."""
+    return _inputs(draw, 4, 2, B=1, theta=draw.choice(50.0, 100.0, 500.0))
 
 
 def width_of_all_heads(draw):

@@ -87,9 +87,9 @@ def two_prompts(draw):
 
 
 def newcomers(draw):
-    """The budget ends in the second newcomer's prompt; a third one is left."""
+    """The budget leaves the second newcomer one token of its prompt; a third one is left."""
     block = _block(draw)
-    first, chunk = draw.size(2, block - 1), draw.size(2, block - 1)
+    first, chunk = draw.size(2, block - 1), 1
     running = [_decoding(draw, _full(draw, block)) for _ in range(draw.size(1, 2))]
     waiting = [first, first + chunk + draw.size(5, 9), first + chunk + draw.size(1, 4)]
     budget = len(running) + first + chunk

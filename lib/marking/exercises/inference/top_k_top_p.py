@@ -53,6 +53,12 @@ def top_k_alone(draw):
     return _without_p(draw, falling(draw, V), k=draw.size(2, V - 2))
 
 
+def k_of_one(draw):
+    """The likeliest token has it all: what is called greedy; in a batch of one row."""
+    inputs = _without_p(draw, falling(draw, size(draw)), k=1)
+    return inputs | {"logits": inputs["logits"][None]}
+
+
 def top_p_alone(draw, k=0):
     while True:
         logits = falling(draw, size(draw))
@@ -532,6 +538,7 @@ TOP_K_TOP_P = Exercise(
     cases={
         "temperature alone": temperature_alone,
         "top-k alone": top_k_alone,
+        "one row, top-k of one": k_of_one,
         "top-p alone": top_p_alone,
         "one token is enough": one_is_enough,
         "a tie at k": tie_at_k,

@@ -14,16 +14,17 @@ from marking.exercise import Mistake
 # --- situations ------------------------------------------------------------------------------
 
 
-def layer_sizes(draw, *, square: bool = False) -> tuple[int, int, int]:
-    """I, O, R: R at least 2, below I and O and dividing neither; I and O differ unless `square`.
+def layer_sizes(draw, *, square: bool = False, R: int | None = None) -> tuple[int, int, int]:
+    """I, O, R: R at least 2 unless it is given, below I and O and dividing neither (1 divides all);
+    I and O differ unless `square`.
 
     A small case has R = 2, and 2 or 3 for I and O.
     """
     if draw.level is not None:
         I, O = draw.sizes(2, 2, 3)
-        return (I, I, 2) if square else (I, O, 2)
-    R = draw.size(2, 5)
-    sizes = [n for n in range(R + 1, R + 9) if n % R]
+        return (I, I if square else O, R or 2)
+    R = R or draw.size(2, 5)
+    sizes = [n for n in range(R + 1, R + 9) if n % R or R == 1]
     I = draw.choice(*sizes)
     O = I if square else draw.choice(*(n for n in sizes if n != I))
     return I, O, R

@@ -19,9 +19,9 @@ from marking.exercises.lora._adapter import (
 # --- situations ------------------------------------------------------------------------------
 
 
-def _inputs(draw, which, N, *, T=None, square=False, small_alpha=False):
+def _inputs(draw, which, N, *, T=None, R=None, square=False, small_alpha=False):
     """`which` is a list with the adapter of each row; the rank is never N."""
-    I, O, r = draw.until(lambda: layer_sizes(draw, square=square), lambda sizes: sizes[2] != N)
+    I, O, r = draw.until(lambda: layer_sizes(draw, square=square, R=R), lambda size: size[2] != N)
     both = [adapter(draw, I, O, r) for _ in range(N)]
     return {
         "x": draw.normal(len(which), draw.size(2, 4, small=1) if T is None else T, I),
@@ -71,7 +71,7 @@ def one_adapter(draw):
 
 def one_row(draw):
     n = draw.size(2, 4)
-    return _inputs(draw, [n - 1], n)
+    return _inputs(draw, [n - 1], n, R=1)
 
 
 def one_token_a_row(draw):
@@ -319,7 +319,7 @@ BATCHED_ADAPTERS = Exercise(
         "no row with an adapter": all_base_only,
         "as many rows as tokens and adapters": as_many_of_each,
         "one adapter": one_adapter,
-        "one row": one_row,
+        "one row, rank one": one_row,
         "one token a row": one_token_a_row,
         "a square weight": square_weight,
         "x is a transposed view": transposed_view,

@@ -24,11 +24,12 @@ def reference(x, weight, bias, A, B, magnitude, alpha):
 # --- situations ------------------------------------------------------------------------------
 
 
-def _inputs(draw, *, leading=1, square=False, bias=True, small_alpha=False):
+def _inputs(draw, *, leading=1, square=False, bias=True, small_alpha=False, one=False):
     """Magnitudes that are not the lengths of the rows: after some steps of training."""
-    I, O, r = layer_sizes(draw, square=square)
+    I, O, r = layer_sizes(draw, square=square, R=1 if one else None)
+    rows = [1] if one else draw.sizes(leading, 2, 4, small=1)
     return {
-        "x": draw.normal(*draw.sizes(leading, 2, 4, small=1), I),
+        "x": draw.normal(*rows, I),
         "weight": draw.normal(O, I),
         "bias": draw.normal(O) if bias else None,
         **adapter(draw, I, O, r),
@@ -59,6 +60,11 @@ def square_weight(draw):
 
 def small_alpha(draw):
     return _inputs(draw, small_alpha=True)
+
+
+def one_row_rank_one(draw):
+    """A batch of one is still a batch, and a factor of rank one still a matrix."""
+    return _inputs(draw, one=True)
 
 
 def before_the_first_step(draw):
@@ -218,6 +224,7 @@ DORA_FORWARD = Exercise(
         "no bias": without_bias,
         "a square weight": square_weight,
         "alpha below the rank": small_alpha,
+        "one row, rank one": one_row_rank_one,
         "before the first step": before_the_first_step,
         "only the magnitudes have moved": after_the_magnitude_moved,
         "x is a transposed view": transposed_view,

@@ -72,6 +72,11 @@ def as_large_as_the_layer(draw):
     return _inputs(draw, draw.size(2, 5, small=1), sizes=(n, n, n))
 
 
+def one_row_rank_one(draw):
+    """A batch of one is still a batch, and a factor of rank one still a matrix."""
+    return _inputs(draw, 1, sizes=layer_sizes(draw, R=1))
+
+
 def before_training(draw):
     """B is zero: the layer is what it was."""
     inputs = rows(draw)
@@ -217,6 +222,7 @@ FORWARD_PASS = Exercise(
         "no bias": no_bias,
         "as many outputs as inputs": as_many_out_as_in,
         "a rank as large as the layer": as_large_as_the_layer,
+        "one row, rank one": one_row_rank_one,
         "before training": before_training,
         "transposed views": transposed_views,
     },

@@ -69,6 +69,11 @@ def all_sizes_the_same(draw):
     return _inputs(draw, n, sizes=(n, n, n))
 
 
+def one_row_rank_one(draw):
+    """A batch of one is still a batch, and a factor of rank one still a matrix."""
+    return _inputs(draw, 1, sizes=layer_sizes(draw, R=1))
+
+
 def transposed_views(draw):
     """x and d_output as (T, B, …) with the axes swapped, A and B as transposes."""
     inputs = _inputs(draw, *draw.sizes(2, 2, 4, small=1))
@@ -277,6 +282,7 @@ GRADIENTS_OF_FACTORS = Exercise(
         "the first step": first_step,
         "as many outputs as inputs": as_many_out_as_in,
         "all sizes the same": all_sizes_the_same,
+        "one row, rank one": one_row_rank_one,
         "transposed views": transposed_views,
     },
     tolerance=Tolerance(fp32=1e-4),

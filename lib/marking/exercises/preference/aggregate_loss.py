@@ -35,7 +35,8 @@ def answers_of_one_length(draw):
 
 
 def by_answers(draw):
-    return _inputs(draw, "sequence", _unequal(draw))
+    """One of them is a single token."""
+    return _inputs(draw, "sequence", [*_unequal(draw), 1])
 
 
 def by_tokens(draw):
@@ -44,6 +45,10 @@ def by_tokens(draw):
 
 def by_a_constant(draw):
     return _inputs(draw, "constant", _unequal(draw))
+
+
+def one_answer(draw):
+    return _inputs(draw, "sequence", [draw.size(2, 7)])
 
 
 def by_answers_one_filtered_out(draw):
@@ -351,6 +356,7 @@ AGGREGATE_LOSS = Exercise(
         "by answers": by_answers,
         "by tokens": by_tokens,
         "by a constant": by_a_constant,
+        "by answers, one answer": one_answer,
         "by answers, one filtered out": by_answers_one_filtered_out,
         "by tokens, one filtered out": by_tokens_one_filtered_out,
         "by a constant, one filtered out": by_a_constant_one_filtered_out,

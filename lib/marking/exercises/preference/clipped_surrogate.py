@@ -124,9 +124,10 @@ def nothing_gained(draw):
 
 
 def far_from_one(draw):
-    """Ratios that other recipes bound once more: nothing but the clip bounds them here."""
+    """Ratios that other recipes bound once more: nothing but the clip bounds them here. One answer
+    alone."""
     far = [(where, sign) for where in ("far above", "far below") for sign in (-1, 1)]
-    return _inputs(draw, far, shape=(2, draw.size(4, 6, small=4)))
+    return _inputs(draw, far, shape=(1, draw.size(8, 12, small=4)))
 
 
 def all_learn(draw):

@@ -76,7 +76,8 @@ def less_likely(draw):
 
 
 def far_apart(draw):
-    return _inputs(draw, 2, draw.size(3, 8, small=2), low=3.0, high=5.0)
+    """A batch of one answer."""
+    return _inputs(draw, 1, draw.size(3, 8, small=2), low=3.0, high=5.0)
 
 
 # --- mistakes: one change each to `_estimate` ----------------------------------------------------

@@ -79,6 +79,11 @@ def one_token(draw):
     return _inputs(draw, ["p" * n + "a." for n in draw.sizes(draw.size(2, 5), 2, 8)])
 
 
+def two_tokens(draw):
+    """A prompt of one token and an answer of one: a single place to predict from."""
+    return _inputs(draw, ["pa"] * draw.size(2, 4))
+
+
 def no_prompt(draw):
     """The first token is marked too; nothing stands before it, so nothing predicts it."""
     return _inputs(draw, ["a" * n + "." for n in draw.sizes(draw.size(2, 4), 3, 9)])
@@ -185,6 +190,8 @@ shifted_back_with_mask = _pair(lambda logits, ids, mask: (logits[:, 1:], ids[:, 
 ids_not_shifted = _pair(lambda logits, ids, mask: (logits[:, :-1], ids[:, :-1], mask[:, 1:]))
 wrapped = _pair(lambda logits, ids, mask: (logits, ids.roll(-1, 1), mask.roll(-1, 1)))
 wrapped_logits = _pair(lambda logits, ids, mask: (logits.roll(1, 1), ids, mask))
+
+squeezed = _score(lambda z, y: z.log_softmax(-1).gather(-1, y[..., None]).squeeze())
 
 everything = _counts(lambda mask, y: torch.ones_like(mask))
 inverted = _counts(lambda mask, y: ~mask)
@@ -328,6 +335,7 @@ SEQUENCE_LOG_PROB = Exercise(
         "padding at the left": padded_left,
         "several turns": several_turns,
         "an answer of one token": one_token,
+        "two tokens in all": two_tokens,
         "no prompt": no_prompt,
         "a row without an answer": no_answer,
         "large logits": large_logits,
@@ -361,6 +369,14 @@ SEQUENCE_LOG_PROB = Exercise(
             "is counted.",
             ANSWERS,
             also=(alone(one_may_count),),
+        ),
+        Mistake(
+            "squeezed",
+            squeezed,
+            "squeeze() takes away every axis of size 1, and where a single token is predicted also "
+            "the axis of the tokens, so that each row is masked by all of them; name the axis that "
+            "gather left, squeeze(2).",
+            ANSWERS,
         ),
         Mistake(
             "prompt-counted",

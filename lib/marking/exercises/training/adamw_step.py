@@ -67,7 +67,9 @@ def large_eps(draw):
 
 
 def no_decay_asked(draw):
-    return _inputs(draw, step=draw.size(2, 6), weight_decay=0.0)
+    """And an axis of size 1, which stays."""
+    shape = (1, draw.size(3, 6, small=2))
+    return _inputs(draw, step=draw.size(2, 6), weight_decay=0.0, shape=shape)
 
 
 def rate_zero(draw):

@@ -156,6 +156,12 @@ def an_empty_answer(draw):
     return _inputs(ids, row)
 
 
+def less_than_a_header(draw):
+    """The last word of a conversation and its end, and a row of padding alone."""
+    ids = _ids(draw)
+    return _inputs(ids, [*_words(draw, ids, 1, 1), ids.end], [])
+
+
 # --- mistakes: one change each to `_labels` ------------------------------------------------------
 
 
@@ -565,6 +571,7 @@ SFT_LABELS = Exercise(
         "names in the question": names_in_the_question,
         "a longer header": a_longer_header,
         "an empty answer": an_empty_answer,
+        "rows shorter than a header": less_than_a_header,
     },
     mistakes=(
         _known(
