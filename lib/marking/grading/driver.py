@@ -6,19 +6,18 @@ regrade too.
 """
 
 import contextlib
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from marking.grading.graded import Graded, Task
 from marking.grading.pool import JOB, Pool
+from marking.grading.python_source import checked
 from marking.grading.seed import VERSION, seed_for
 from marking.grading.store import Store, StoreError
 
 __all__ = ["Graded", "Task", "grade", "plan"]
 
-CHECK = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
 SAVE_SECONDS = 0.25  # a commit waits for the disk, so rows are written a few at a time
 
 
@@ -134,8 +133,8 @@ def asked(notebook: dict) -> list[tuple[str, float]]:
     for cell in notebook["cells"]:
         mark = cell.get("metadata", {}).get("nbgrader", {})
         if cell["cell_type"] == "code" and mark.get("grade"):
-            if name := CHECK.search("".join(cell["source"])):
-                found.append((name[1], float(mark["points"])))
+            if name := checked("".join(cell["source"])):
+                found.append((name, float(mark["points"])))
     return found
 
 

@@ -120,9 +120,13 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8", newline="")
 
 
+def no_formula(cell: str) -> str:
+    """The text so that no spreadsheet takes it for a formula."""
+    return f"'{cell}" if cell.startswith(FORMULA) else cell
+
+
 def _csv(lines: list[list[str]]) -> str:
-    """As a spreadsheet reads it: no cell is taken for a formula."""
     made = io.StringIO()
-    safe = [[f"'{cell}" if cell.startswith(FORMULA) else cell for cell in line] for line in lines]
+    safe = [[no_formula(cell) for cell in line] for line in lines]
     csv.writer(made, lineterminator="\r\n").writerows(safe)
     return made.getvalue()

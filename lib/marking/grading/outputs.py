@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 
+from marking.grading.python_source import checked
+
 OUR_FAULT = "OurFault"
-LOOK = ("needs a look", "our fault")  # statuses that wait for a person
 UNBOXED = "Graded without a sandbox."
-CHECKED = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
 COUNTED = re.compile(r"\d+ of \d+ hidden checks passed\. ")
 ERRORS = {name for name, kind in vars(builtins).items() if isinstance(kind, type)}
 PLACE = re.compile(r" \(line \d{1,5} of (?:its|another|(\w+)'s) cell\)$")
@@ -44,8 +44,7 @@ def exercise_of(cell) -> str | None:
     data = cell["metadata"].get("nbgrader") or {}
     if not data.get("grade") or data.get("solution") or cell["cell_type"] != "code":
         return None
-    found = CHECKED.search(cell["source"])
-    return found[1] if found else None
+    return checked(cell["source"])
 
 
 def fill(notebook: NotebookNode, verdicts: dict[str, Verdict]) -> None:

@@ -9,6 +9,7 @@ MOST_PARSED = 1 << 17  # characters; a longer source is not looked into
 MOST_REPEATED = 1 << 22
 _CELL_MAGIC = re.compile(r"\A\s*%%\s*(\w*)[^\n]*\n?")
 _LINE_MAGIC = re.compile(r"^([ \t]*+)(?:[\w, ]+=\s*)?(?:[%!?]|[\w.]+\?{1,2}\s*$)")
+_CHECK = re.compile(r"""\bcheck\(\s*["']([\w.]+)["']""")
 _HARMLESS = ("time", "capture")  # cell magics that run the cell as it is
 
 
@@ -24,6 +25,12 @@ def parse(source: str) -> ast.Module | SyntaxError | None:
             return error
         except (ValueError, MemoryError, RecursionError):
             return None
+
+
+def checked(source: str) -> str | None:
+    """The id that a check names, as in check("attention.softmax", softmax); None without one."""
+    found = _CHECK.search(source)
+    return found[1] if found else None
 
 
 def is_python(source: str) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
+from marking.grading.exports import no_formula
 from marking.grading.similarity import NEAR, SHORTEST, Group, Similar
 
 NOTE = (
@@ -63,14 +64,9 @@ def write(found: Similar, folder: Path, assignment: str) -> tuple[Path, Path]:
         writer = csv.writer(file)
         writer.writerow(["exercise", "one", "other", "share of one", "share of other"])
         for pair in found.pairs:
-            names = (_plain(pair.first), _plain(pair.second))
+            names = (no_formula(pair.first), no_formula(pair.second))
             writer.writerow([pair.exercise, *names, *(f"{s:.3f}" for s in pair.shares)])
     return page, rows
-
-
-def _plain(text: str) -> str:
-    """A student's id that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text[:1] in "=+-@\t\r" else text
 
 
 def _page(found: Similar, assignment: str) -> str:

@@ -8,9 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from marking.grading.graded import Graded
-from marking.grading.seed import STATUSES
+from marking.grading.seed import FOR_A_PERSON, STATUSES
 
-FOR_A_PERSON = ("needs a look", "our fault")
 STYLES = {"right": "green", "needs a look": "bold yellow", "our fault": "bold red"}
 MOST_LINES = 40  # of a list on the screen; the rest is counted, and is in the store
 

@@ -17,8 +17,9 @@ from marking.grading import intake
 from marking.grading.driver import tasks_of
 from marking.grading.graded import Graded, Task
 from marking.grading.job import grade_task
-from marking.grading.outputs import LOOK, fill, verdicts
+from marking.grading.outputs import fill, verdicts
 from marking.grading.secret import course_secret
+from marking.grading.seed import FOR_A_PERSON
 from marking.grading.trusted_rows import SaveTrustedGrades, keep_timestamp
 
 __all__ = ["Rebuild", "SaveTrustedGrades", "TrustedGrade"]
@@ -82,6 +83,6 @@ class TrustedGrade(_OfTheCourse):
         except Exception as error:
             self.log.exception("%s of %s was not graded", task.exercise, task.student)
             row = task.unscored("our fault", f"{type(error).__name__}: {error}")
-        if row.status in LOOK:
+        if row.status in FOR_A_PERSON:
             self.log.warning("%s of %s: %s. %s", row.exercise, row.student, row.status, row.note)
         return row
