@@ -5,7 +5,7 @@
 Stock is nbgrader's own autograde with its own Execute preprocessor: a kernel a submission, no
 sandbox, the notebook's open checks. Ours is the whole command, sandbox on, from the folder of
 submissions to the gradebook; then each of its stages; then the lightest exercise alone; then what
-no submission can cost less than: a child for each exercise, a question and an answer for each case.
+no submission can cost less than: a child for each exercise, a question and an answer for each case, the references, the answers.
 Writes benchmarks/results/grading-cpu.json; `--quick` takes few submissions and writes nothing.
 """
 
@@ -19,6 +19,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,7 +31,7 @@ sys.path.insert(0, str(ROOT))
 
 from tooling import demo_class, grade_demo  # noqa: E402
 
-from marking.grading import driver, intake  # noqa: E402
+from marking.grading import driver, forbidden, intake  # noqa: E402
 from marking.grading.gradebook import Writer, course_config  # noqa: E402
 from marking.grading.judge import hidden_cases, judge  # noqa: E402
 from marking.grading.sandbox import LIMITS, Container, talk  # noqa: E402
@@ -138,9 +140,11 @@ def lightest(folder: Path, rounds: int) -> tuple[str, dict[str, float]]:
     return min(seconds, key=seconds.get), seconds
 
 
-def floor(rounds: int) -> dict[str, float]:
-    """Seconds that grading takes however little an answer and the comparison do: `child` is forked,
-    confined and ended for each exercise; `case` asks it for nothing and hears nothing back."""
+def floor(folder: Path, rounds: int) -> dict[str, float]:
+    """Seconds of one core without which no submission is graded. `child` is forked, confined
+    and ended for each exercise; `case` asks it for nothing and hears nothing back; `references`
+    draws a submission's hidden cases and answers them, `answers` is what right answers then take by
+    themselves. Nothing is sent, compared or written."""
     container, children, cases = Container(), [], []
     job = {"cells": ["def f(): return 0"], "name": "f", "limits": LIMITS}
     for _ in range(rounds):
@@ -156,15 +160,42 @@ def floor(rounds: int) -> dict[str, float]:
         children.append(time.perf_counter() - last + opened - begin)
     container.stop()
     each = exercises(NAME).values()
-    count = sum(len(hidden_cases(exercise, "count")) for exercise in each)
-    child, case = min(children), min(cases)
-    return {
-        "child": child,
-        "case": case,
-        "children": len(each),
-        "cases": count,
-        "a_submission": len(each) * child + count * case,
+    drawn = {exercise.name: hidden_cases(exercise, "count") for exercise in each}
+    count = sum(map(len, drawn.values()))
+    found = {
+        "child": min(children),
+        "case": min(cases),
+        "references": least(lambda: [hidden_cases(exercise, "count") for exercise in each], rounds),
+        "answers": least(lambda: answer(right_answers(folder), drawn), rounds),
     }
+    forks = len(each) * found["child"] + count * found["case"]
+    whole = forks + found["references"] + found["answers"]
+    return found | {"children": len(each), "cases": count, "a_submission": whole}
+
+
+def least(function: Callable, rounds: int) -> float:
+    """The least seconds of processor time that a call took."""
+    samples = []
+    for _ in range(rounds):
+        begin = time.process_time()
+        function()
+        samples.append(time.process_time() - begin)
+    return min(samples)
+
+
+@cache
+def right_answers(folder: Path) -> dict[str, Callable]:
+    """The functions of the first submission, all of them right."""
+    space = {"__name__": "__main__"}
+    for cell in intake.collect(folder / "_grading/submitted", NAME, release(folder))[0][0].cells:
+        exec(forbidden.without_magics(cell), space)
+    return space
+
+
+def answer(functions: dict[str, Callable], drawn: dict[str, list]) -> None:
+    for name, cases in drawn.items():
+        for case in cases:
+            functions[name](**case.inputs)
 
 
 def throughput(folder: Path, exercise: str, copies: int) -> dict[str, float]:
@@ -216,12 +247,13 @@ def main() -> None:
             print(f"  {name}: {value:.2f} s, {value / students * 1e3:.1f} ms a submission")
         exercise, each = lightest(ours, 2 if quick else 10)
         rate = throughput(ours, exercise, 2 if quick else 8)
-    least = floor(5 if quick else 50)
+        needs = floor(ours, 3 if quick else 30)
     print(f"lightest: {exercise}, {each[exercise] * 1e3:.1f} ms in one container")
     after, whole = rate["after_start"], rate["with_start"]
     print(
-        f"floor: {least['children']} children of {least['child'] * 1e3:.1f} ms, {least['cases']} "
-        f"cases of {least['case'] * 1e3:.2f} ms: {least['a_submission'] * 1e3:.0f} ms a submission"
+        f"floor: {needs['children']} children of {needs['child'] * 1e3:.1f} ms, {needs['cases']} "
+        f"cases of {needs['case'] * 1e3:.2f} ms, references {needs['references'] * 1e3:.0f} ms, "
+        f"answers {needs['answers'] * 1e3:.0f} ms: {needs['a_submission'] * 1e3:.0f} ms of one core"
     )
     print(f"{WORKERS} workers: {after:.1f} a second; {whole:.1f} with the containers' start")
     if not quick:
@@ -238,7 +270,7 @@ def main() -> None:
             "stage_seconds": split,
             "judge_least_seconds": each,
             "lightest": {"exercise": exercise, **rate},
-            "floor_seconds": least,
+            "floor_seconds": needs,
         }
         print(f"written: {write('grading', 'cpu', payload).name}")
 
