@@ -5,7 +5,8 @@
 Stock is nbgrader's own autograde with its own Execute preprocessor: a kernel a submission, no
 sandbox, the notebook's open checks. Ours is the whole command, sandbox on, from the folder of
 submissions to the gradebook; then each of its stages; then the lightest exercise alone; then what
-no submission can cost less than: a child for each exercise, a question and an answer for each case, the references, the answers.
+no submission can cost less than: a child for each exercise, a question for each case, the
+references, the answers.
 Writes benchmarks/results/grading-cpu.json; `--quick` takes few submissions and writes nothing.
 """
 

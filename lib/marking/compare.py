@@ -69,13 +69,14 @@ def _compare_tensor(value, expected, like, tolerance, what) -> tuple[str | None,
     if value.dtype != like.dtype:
         return "dtype", f"{what} has dtype {value.dtype}; expected {like.dtype}."
     mine, wanted = value.detach().double(), expected.double()
-    show = _as_bools if like.dtype == torch.bool else apart
-    if bool((mine.isnan() & ~wanted.isnan()).any()):
-        at = _index(mine.isnan() & ~wanted.isnan())
-        return "nan", f"{what} is NaN at {at}; expected {_at(wanted, at):.4g}."
-    wrong = ~close(mine, wanted, tolerance)
-    if not bool(wrong.any()):
+    near = close(mine, wanted, tolerance)
+    if bool(near.all()):
         return None, ""
+    wrong, no_number = ~near, mine.isnan() & ~wanted.isnan()
+    if bool(no_number.any()):
+        at = _index(no_number)
+        return "nan", f"{what} is NaN at {at}; expected {_at(wanted, at):.4g}."
+    show = _as_bools if like.dtype == torch.bool else apart
     gap = torch.where(wrong, (mine - wanted).abs().nan_to_num(posinf=1e300), -1.0)
     at = _index(gap == gap.max())
     a, b = show(_at(mine, at), _at(wanted, at))
@@ -129,8 +130,7 @@ def too_large(value) -> bool:
 
 def close(a: torch.Tensor, b: torch.Tensor, tolerance: float) -> torch.Tensor:
     """Elementwise: |a − b| ≤ tolerance · (1 + |b|), infinities and NaN only to themselves."""
-    near = (a - b).abs() <= tolerance * (1 + b.abs())
-    return torch.where(a.isfinite() & b.isfinite(), near, (a == b) | (a.isnan() & b.isnan()))
+    return torch.isclose(a, b, rtol=tolerance, atol=tolerance, equal_nan=True)
 
 
 def _fields(like: tuple) -> tuple[str, ...]:
