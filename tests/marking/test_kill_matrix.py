@@ -17,8 +17,8 @@ from marking.registry import exercises
 ALL = exercises()
 
 
-# `clearhead kill-matrix` takes twenty seeds of each exercise; here the first chapter's have as many,
-# the others' eight, and those in which one takes seconds six.
+# `clearhead kill-matrix` takes twenty seeds of each exercise; here those of the first chapter have
+# as many, the others eight, and those in which one seed takes seconds six.
 SEEDS = {name: 20 if name.startswith("attention.") else 8 for name in ALL}
 SEEDS |= {"lora.apply_to_model": 6, "attention.flash_forward": 6}
 
