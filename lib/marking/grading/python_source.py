@@ -1,4 +1,4 @@
-"""A student's Python source, looked at but never run: what it defines, and magics taken out."""
+"""A student's source, looked at but never run: what it defines or checks, and magics taken out."""
 
 import ast
 import re
